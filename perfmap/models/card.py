@@ -1,0 +1,136 @@
+"""The card that travels with every set of weights: what goes in, what comes out, what it was trained on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Normalisation = Literal["log-ratio", "training-max"]
+TimeAlignment = Literal["arrival", "as-acquired"]
+Interpolation = Literal["linear", "nearest"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputContract(_Frozen):
+    """How a series becomes a network's input; training and prediction both read it from here.
+
+    Attributes
+    ----------
+    matrix : int
+        Edge of the square in-plane matrix the network sees.
+    n_times : int
+        Number of time points the network sees.
+    time_alignment : {"arrival", "as-acquired"}
+        ``arrival``: the curves are interpolated onto a grid in seconds around the bolus arrival.
+        ``as-acquired``: the paper's way, the series' own `n_times` volumes, untouched.
+    time_step : float
+        Step of that grid, s.
+    before_arrival : float
+        Time from the first grid point to the bolus arrival, s.
+    interpolation : {"linear", "nearest"}
+        In-plane resampling to `matrix`; the paper's is nearest neighbour.
+    normalisation : {"log-ratio", "training-max"}
+        ``log-ratio``: −ln(S/S0) divided by the series' own mean first-pass integral.
+        ``training-max``: the paper's, S divided by the largest intensity of the training part.
+    training_max : float or None
+        That intensity; wanted by ``training-max``, absent otherwise.
+    """
+
+    matrix: int = Field(default=128, ge=32, le=512, multiple_of=32)
+    n_times: int = Field(default=45, ge=20, le=512)
+    time_alignment: TimeAlignment = "arrival"
+    time_step: float = Field(default=1.5, gt=0, le=5)
+    before_arrival: float = Field(default=22.5, ge=0)
+    interpolation: Interpolation = "linear"
+    normalisation: Normalisation = "log-ratio"
+    training_max: float | None = Field(default=None, gt=0)
+
+    @property
+    def scale_invariant(self) -> bool:
+        """Whether a factor on the signal leaves the map as it is."""
+        return self.normalisation == "log-ratio"
+
+    @model_validator(mode="after")
+    def _training_max_belongs_to_its_strategy(self) -> InputContract:
+        if (self.normalisation == "training-max") != (self.training_max is not None):
+            raise ValueError("training_max is wanted with normalisation 'training-max', and only there")
+        return self
+
+
+class OutputContract(_Frozen):
+    """What the network's map means."""
+
+    quantity: str = "nrcbv"
+    unit: str = "1"
+    description: str = "CBV relative to the mean CBV of normal-appearing white matter"
+
+
+class TrainingRecord(_Frozen):
+    """Where the weights come from: enough to train them again."""
+
+    data: str
+    seed: int
+    n_train_slices: int
+    n_validation_slices: int
+    epochs: int
+    best_epoch: int
+    steps: int
+    seconds: float
+    slices_per_second: float
+    ended_by: Literal["epochs", "minutes", "patience"]
+    config: dict[str, Any]
+    perfmap_version: str
+
+
+class ModelCard(_Frozen):
+    """``card.json``: weights never travel without it.
+
+    Attributes
+    ----------
+    name : str
+        Name under which the model is called.
+    architecture : str
+        Key of `perfmap.models.ARCHITECTURES`.
+    arguments : dict
+        Keyword arguments of the network's class.
+    inputs, outputs : InputContract, OutputContract
+    scale_invariant : bool
+        Stated apart for readers of the JSON; must agree with `inputs`.
+    parameters, multiply_adds : int
+        Size, and multiply-adds for one slice.
+    training : TrainingRecord
+    scores : dict
+        Figures measured on data that the training never saw, keyed by metric.
+    sha256 : str
+        Of ``model.safetensors``.
+    licence, intended_use, limits : str
+    """
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    architecture: str
+    arguments: dict[str, Any]
+    inputs: InputContract
+    outputs: OutputContract = OutputContract()
+    scale_invariant: bool
+    parameters: int
+    multiply_adds: int
+    training: TrainingRecord
+    scores: dict[str, float]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    licence: str = "Apache-2.0"
+    intended_use: str = "Research use only. Not for diagnosis."
+    limits: str = (
+        "Trained on simulated DSC-MRI with exact ground truth, never on patients; not clinically validated. "
+        "No real series with a reference CBV map was available to test it on."
+    )
+
+    @model_validator(mode="after")
+    def _flags_agree(self) -> ModelCard:
+        if self.scale_invariant != self.inputs.scale_invariant:
+            raise ValueError("scale_invariant contradicts the normalisation in inputs")
+        return self
