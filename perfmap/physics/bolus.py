@@ -35,6 +35,7 @@ SIGNAL_FLOOR = 0.01
 _UNSTEADY_TOLERANCE = 0.01
 _SEARCH_WIDTH = 8.0  # s; the bolus is the deepest hollow of this width, so that lone spikes lose against it
 _MAX_UNSTEADY = 8
+_LOCAL_POINTS = 5
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,11 @@ def find_bolus(curve: ArrayLike, *, time_step: float) -> Bolus:
     """Find steady baseline, arrival, peak and end of the first pass.
 
     After the unsteady first volumes the baseline grows from three points while the next one stays within
-    2 % of the running mean; the arrival is one before the last such point. Three additions make the rule
+    2 % of the running mean; the arrival is one before the last such point. Four additions make the rule
     hold on noisy curves: a lone spike before the peak neither ends the baseline nor counts in it; the 2 %
-    widen to three noise standard deviations (at most 5 %) where the curve is noisier than that; and a curve
-    that wanders out of the 2 % but not out of 5 % and comes back before the bolus (drift, pulsation) is
-    still baseline.
+    widen to three noise standard deviations (at most 5 %) where the curve is noisier than that; a point
+    within half the tolerance of the last five baseline points belongs too (slow drift); and a curve that
+    wanders out of the 2 % but not out of 5 % and comes back before the bolus (pulsation) is still baseline.
 
     Parameters
     ----------
@@ -214,7 +215,8 @@ def _check_curve(curve: NDArray[np.float64]) -> None:
 
 
 def _running_median(curve: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    padded = np.pad(curve, width // 2, mode="edge")
+    """Median filter; the start is repeated (first volumes decay), the end mirrored (a spike may stand there)."""
+    padded = np.pad(np.pad(curve, (width // 2, 0), mode="edge"), (0, width // 2), mode="reflect")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=-1)
 
 
@@ -275,11 +277,13 @@ def _last_steady_point(curve: NDArray[np.float64], first: int, peak: int, noise:
     seed = curve[first : first + MIN_BASELINE]
     if np.abs(seed / seed.mean() - 1).max() > WANDER_TOLERANCE:
         return first - 1
-    total, count, last = float(seed.sum()), MIN_BASELINE, first + MIN_BASELINE - 1
+    steady, last = list(range(first, first + MIN_BASELINE)), first + MIN_BASELINE - 1
     for i in range(last + 1, peak):
-        offset = abs(curve[i] * count / total - 1)
-        if offset <= tolerance:
-            total, count, last = total + float(curve[i]), count + 1, i
+        offset = abs(curve[i] / curve[steady].mean() - 1)
+        local = abs(curve[i] / curve[steady[-_LOCAL_POINTS:]].mean() - 1)
+        if offset <= tolerance or local <= 0.5 * tolerance:
+            steady.append(i)
+            last = i
         elif offset > WANDER_TOLERANCE:
             break
     return last
