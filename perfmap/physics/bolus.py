@@ -215,7 +215,7 @@ def _check_curve(curve: NDArray[np.float64]) -> None:
 
 
 def _running_median(curve: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Median filter; the start is repeated (first volumes decay), the end mirrored (a spike may stand there)."""
+    """Median filter; the start is repeated (it decays), the end mirrored (a spike may stand there)."""
     padded = np.pad(np.pad(curve, (width // 2, 0), mode="edge"), (0, width // 2), mode="reflect")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=-1)
 
