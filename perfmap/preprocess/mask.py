@@ -1,0 +1,167 @@
+"""Where the brain is: a mask from the baseline of the series itself.
+
+Works on a whole head (skull, scalp, eyes around the brain), on a skull-stripped series and on a single slice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from perfmap.errors import ConfigError, InputError
+
+Mask = NDArray[np.bool_]
+FloatMap = NDArray[np.floating]
+Size = tuple[float, float, float]
+
+METHODS = ("otsu",)
+
+_BRIDGE_RADIUS = 4.0  # mm; half the width of the widest vein or nerve that may tie the brain to the scalp
+_SMALL_PART = 0.05  # a separate part of the brain holds at least this share of the largest part's weight
+_WEAK_BOLUS = 0.4  # a part whose bolus is weaker than this share of the main part's is not brain
+_STRIPPED_DARK = 0.08  # a skull-stripped volume has at most this share of dark voxels inside its outline
+
+
+def brain_mask(
+    baseline: FloatMap, *, voxel_size: Size, method: str = "otsu", drop: FloatMap | None = None
+) -> Mask:
+    """Mark the brain in a baseline volume.
+
+    Parameters
+    ----------
+    baseline : ndarray, shape (x, y, z)
+        Mean signal before the bolus, arbitrary unit, RAS+. Voxels that are not finite count as background.
+    voxel_size : tuple of float
+        Edge lengths of a voxel along x, y and z, mm.
+    method : str
+        ``"otsu"``: global threshold, opening, the part that is most brain-like, holes filled.
+    drop : ndarray, shape (x, y, z), optional
+        Depth of the first-pass signal loss relative to the baseline, ``1 − S_peak/S0``, dimensionless. Scalp
+        and muscle lose far less signal than brain, so it tells the two apart where they touch.
+
+    Returns
+    -------
+    ndarray, bool, shape (x, y, z)
+
+    Raises
+    ------
+    ConfigError
+        If `method` is unknown.
+    InputError
+        If the volume is not 3D, a size does not fit, or nothing in it stands out from the background.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"mask method is {method!r}, wanted one of {', '.join(METHODS)}")
+    volume = _checked(baseline, voxel_size, drop)
+    outline = _stripped_outline(volume, voxel_size)
+    if outline is not None:
+        return outline
+    return _from_threshold(volume, voxel_size, drop)
+
+
+def dice(first: Mask, second: Mask) -> float:
+    """Overlap of two masks, ``2|A∩B| / (|A| + |B|)``; 1 where both are empty."""
+    total = int(first.sum()) + int(second.sum())
+    return 2.0 * int((first & second).sum()) / total if total else 1.0
+
+
+def _checked(baseline: FloatMap, voxel_size: Size, drop: FloatMap | None) -> FloatMap:
+    if baseline.ndim != 3:
+        raise InputError(
+            f"baseline has shape {baseline.shape}, wanted three axes (x, y, z): average over time first"
+        )
+    if len(voxel_size) != 3 or not all(np.isfinite(edge) and edge > 0 for edge in voxel_size):
+        raise InputError(f"voxel_size is {voxel_size}, wanted three positive lengths in mm")
+    if drop is not None and drop.shape != baseline.shape:
+        raise InputError(f"drop has shape {drop.shape}, wanted that of the baseline, {baseline.shape}")
+    volume = np.where(np.isfinite(baseline), np.maximum(baseline, 0), 0).astype(np.float32)
+    if not volume.any():
+        raise InputError(
+            "the baseline holds no positive value, wanted an image of a head: check the file and its scaling"
+        )
+    return volume
+
+
+def _stripped_outline(volume: FloatMap, voxel_size: Size) -> Mask | None:
+    """Outline of a skull-stripped brain: the non-zero voxels, where the background is exactly 0; else None.
+
+    A head with skull has a dark shell of bone and air inside its outline, a stripped brain next to none.
+    """
+    inside = volume > 0
+    if inside.mean() > 0.9:
+        return None
+    inside = _fill(_parts_like_brain(inside, voxel_size, None))
+    dark = volume < 0.25 * np.percentile(volume[inside], 75)
+    return inside if dark[inside].mean() <= _STRIPPED_DARK else None
+
+
+def _from_threshold(volume: FloatMap, voxel_size: Size, drop: FloatMap | None) -> Mask:
+    smooth = ndimage.median_filter(volume, footprint=ball(voxel_size, radius=max(2.0, 1.1 * min(voxel_size))))
+    bright = smooth > threshold_otsu(np.minimum(smooth, np.percentile(smooth[smooth > 0], 95)))
+    core = ndimage.binary_opening(_padded(bright), ball(voxel_size, radius=_BRIDGE_RADIUS))
+    core = _parts_like_brain(_cut(core), voxel_size, drop)
+    grown = core | (ndimage.binary_dilation(core, ball(voxel_size, radius=_BRIDGE_RADIUS)) & bright)
+    return _fill(grown)
+
+
+def _parts_like_brain(mask: Mask, voxel_size: Size, drop: FloatMap | None) -> Mask:
+    """Keep the thickest connected part, and others not much smaller whose bolus is as deep.
+
+    Weight of a part = the sum over its voxels of the distance to its border: the brain is thick, the scalp a
+    thin shell that may hold more voxels.
+    """
+    labels, n_parts = ndimage.label(mask)
+    if n_parts == 0:
+        raise InputError("no part of the baseline is thick enough to be a brain: give a mask with --mask")
+    index = np.arange(1, n_parts + 1)
+    weight = ndimage.sum_labels(_depth(mask, voxel_size), labels, index)
+    keep = weight >= _SMALL_PART * weight.max()
+    if drop is not None:
+        depth = ndimage.median(drop, labels, index)
+        keep &= depth >= _WEAK_BOLUS * depth[np.argmax(weight)]
+        keep[np.argmax(weight)] = True
+    return np.asarray(np.isin(labels, index[keep]))
+
+
+def _depth(mask: Mask, voxel_size: Size) -> FloatMap:
+    """Distance to the border within each slice, mm: the same meaning for one slice and for a volume."""
+    slices = [
+        ndimage.distance_transform_edt(mask[:, :, k], sampling=voxel_size[:2]) for k in range(mask.shape[2])
+    ]
+    return np.stack(slices, axis=2)
+
+
+def _fill(mask: Mask) -> Mask:
+    """Fill holes slice by slice: a ventricle that opens at the last slice is a hole all the same."""
+    return np.stack([ndimage.binary_fill_holes(mask[:, :, k]) for k in range(mask.shape[2])], axis=2)
+
+
+def threshold_otsu(values: FloatMap, *, n_bins: int = 256) -> float:
+    """Threshold that leaves the least variance within the two classes (Otsu 1979, doi
+    10.1109/TSMC.1979.4310076)."""
+    count, edge = np.histogram(values, bins=n_bins)
+    centre = (edge[:-1] + edge[1:]) / 2
+    below, mass = np.cumsum(count), np.cumsum(count * centre)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (mass / below - (mass[-1] - mass) / above) ** 2
+    return float(edge[1 + np.nanargmax(between[:-1])])
+
+
+def ball(voxel_size: Size, *, radius: float) -> Mask:
+    """Structuring element: the voxels whose centre lies within `radius` (mm) of the middle one."""
+    reach = [int(radius / edge) for edge in voxel_size]
+    grid = np.meshgrid(
+        *(np.arange(-n, n + 1) * edge for n, edge in zip(reach, voxel_size, strict=True)), indexing="ij"
+    )
+    return np.asarray(sum(axis**2 for axis in grid) <= radius**2)
+
+
+def _padded(mask: Mask) -> Mask:
+    """Continue the first and last slice outwards, so that an opening does not eat the ends of the stack."""
+    return np.pad(mask, ((0, 0), (0, 0), (4, 4)), mode="edge")
+
+
+def _cut(mask: Mask) -> Mask:
+    return mask[:, :, 4:-4]
