@@ -1,0 +1,242 @@
+"""From a series to what a network reads: one path, taken by training and by prediction alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfmap.errors import InputError
+from perfmap.models.card import InputContract
+from perfmap.physics.bolus import Bolus, baseline_signal, find_bolus, first_pass_integral, log_ratio
+from perfmap.preprocess.mask import brain_mask
+from perfmap.preprocess.normalize import normalise, series_scale
+from perfmap.preprocess.resample import to_matrix
+from perfmap.preprocess.slices import slice_axis
+from perfmap.preprocess.timegrid import TimeMapping, map_time
+from perfmap.series import FloatArray, Series
+
+MAX_NONFINITE = 0.01
+"""Share of brain voxels with a value that is not finite, above which a series is refused."""
+NO_SIGNAL = 0.02
+"""A voxel whose baseline is below this share of the brain's median baseline gives no reading."""
+
+
+class Validity(IntEnum):
+    """Why a voxel has a reading or has none."""
+
+    OUTSIDE = 0
+    VALID = 1
+    NOT_FINITE = 2
+    NO_SIGNAL = 3
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A series with everything found in it that a network, or an integral, needs.
+
+    Attributes
+    ----------
+    series : Series
+    inputs : InputContract
+    bolus : Bolus
+    mean_curve : ndarray, shape (t,)
+        Mean signal of the brain.
+    baseline : ndarray, float32, shape (x, y, z)
+        S0.
+    validity : ndarray, uint8, shape (x, y, z)
+        Values of `Validity`.
+    first_pass : ndarray, float32, shape (x, y, z)
+        First-pass integral of −ln(S/S0), s; 0 where there is no reading.
+    scale : float
+        Its mean over the brain, trimmed: see `series_scale`.
+    time_mapping : TimeMapping
+    axis : int
+        Slice axis.
+    notes : tuple of str
+        What had to be decided or warned about.
+    """
+
+    series: Series
+    inputs: InputContract
+    bolus: Bolus
+    mean_curve: NDArray[np.float64]
+    baseline: FloatArray
+    validity: NDArray[np.uint8]
+    first_pass: FloatArray
+    scale: float
+    time_mapping: TimeMapping
+    axis: int
+    notes: tuple[str, ...]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Voxels with a reading."""
+        return self.validity == Validity.VALID
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices along the slice axis."""
+        return int(self.baseline.shape[self.axis])
+
+
+def prepare_series(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | None = None) -> Prepared:
+    """Find bolus and brain, the series' scale, and the way onto the network's time grid.
+
+    Parameters
+    ----------
+    series : Series
+    inputs : InputContract
+        From the checkpoint's card.
+    mask : ndarray of bool, shape (x, y, z), optional
+        Brain mask; found in the series where it is not given.
+
+    Raises
+    ------
+    InputError
+        If the series holds no usable signal, no bolus, or more than 1 % of the brain is not finite.
+    """
+    finite = _finite_voxels(series)
+    _refuse_empty(series, finite)
+    if mask is not None and not (mask & finite).any():
+        raise InputError("the mask selects no voxel with a signal; check that it belongs to this series")
+    voxel_size = tuple(float(edge) for edge in np.linalg.norm(series.affine[:3, :3], axis=0))
+    if mask is None:
+        rough = _rough_head(series, finite)
+        bolus = find_bolus(mean_curve(series, rough), time_step=series.time_step)
+        baseline = _baseline(series, bolus, finite)
+        mask = brain_mask(
+            baseline, voxel_size=(voxel_size[0], voxel_size[1], voxel_size[2]), drop=_drop(series, bolus, baseline)
+        )
+    curve = mean_curve(series, mask & finite)
+    bolus = find_bolus(curve, time_step=series.time_step)
+    baseline = _baseline(series, bolus, finite)
+    validity, notes = _validity(mask, finite, baseline)
+    axis = slice_axis(series.affine)
+    first_pass = np.zeros(baseline.shape, dtype=np.float32)
+    usable = validity == Validity.VALID
+    for k, signal in enumerate(_slices(series, axis)):
+        where = np.moveaxis(usable, axis, 0)[k]
+        ratio = log_ratio(signal[where], bolus)
+        np.moveaxis(first_pass, axis, 0)[k][where] = first_pass_integral(ratio, bolus, time_step=series.time_step)
+    time_mapping = map_time(
+        inputs,
+        n_times=series.n_times,
+        time_step=series.time_step,
+        arrival=bolus.arrival,
+        n_unsteady=bolus.n_unsteady,
+    )
+    if not inputs.scale_invariant:
+        notes.append(
+            "this model reads intensities divided by the largest of its training data: "
+            "the map depends on the scanner's scaling"
+        )
+    return Prepared(
+        series=series,
+        inputs=inputs,
+        bolus=bolus,
+        mean_curve=curve,
+        baseline=baseline,
+        validity=validity,
+        first_pass=first_pass,
+        scale=series_scale(first_pass, usable),
+        time_mapping=time_mapping,
+        axis=axis,
+        notes=tuple(notes),
+    )
+
+
+def network_slice(prepared: Prepared, k: int) -> tuple[FloatArray, FloatArray]:
+    """A network's input for slice `k`.
+
+    Returns
+    -------
+    curves : ndarray, float32, shape (n_times, matrix, matrix)
+        0 outside of the brain.
+    coverage : ndarray, float32, shape (matrix, matrix)
+        Share of each pixel that is brain.
+    """
+    axis, inputs = prepared.axis, prepared.inputs
+    signal = np.moveaxis(prepared.series.signal, axis, 0)[k]
+    mask = np.moveaxis(prepared.mask, axis, 0)[k]
+    baseline = np.moveaxis(prepared.baseline, axis, 0)[k]
+    curves = np.zeros((*mask.shape, inputs.n_times), dtype=np.float32)
+    gridded = prepared.time_mapping(log_ratio(signal[mask], prepared.bolus))
+    curves[mask] = normalise(gridded, baseline[mask], inputs, scale=prepared.scale)
+    image, coverage = to_matrix(curves, mask, inputs.matrix, inputs.interpolation)
+    return np.ascontiguousarray(np.moveaxis(image, 2, 0)), coverage
+
+
+def mean_curve(series: Series, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean signal over a mask, volume by volume, so that no second series is held. Shape (t,)."""
+    return np.array([series.signal[..., t][mask].mean(dtype=np.float64) for t in range(series.n_times)])
+
+
+def _slices(series: Series, axis: int) -> Iterator[FloatArray]:
+    yield from np.moveaxis(series.signal, axis, 0)
+
+
+def _finite_voxels(series: Series) -> NDArray[np.bool_]:
+    finite = np.ones(series.signal.shape[:3], dtype=bool)
+    for t in range(series.n_times):
+        finite &= np.isfinite(series.signal[..., t])
+    return finite
+
+
+def _refuse_empty(series: Series, finite: NDArray[np.bool_]) -> None:
+    if not finite.any():
+        raise InputError("no voxel of the series is finite at all times; export it again")
+    first = series.signal[..., 0][finite]
+    low, high = float(first.min()), float(first.max())
+    for t in range(1, series.n_times):
+        values = series.signal[..., t][finite]
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if low == high:
+        raise InputError(f"every voxel of the series is {low:g}: it is constant or empty; export it again")
+    if high <= 0:
+        raise InputError(f"the signal runs from {low:.4g} to {high:.4g}, wanted positive magnitudes; export magnitude images")
+
+
+def _rough_head(series: Series, finite: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Voxels brighter than a third of the head's typical brightness in the mean over time."""
+    mean = np.zeros(finite.shape, dtype=np.float32)
+    for t in range(series.n_times):
+        mean += np.where(finite, series.signal[..., t], 0)
+    bright = mean > np.percentile(mean, 95) / 3
+    return np.asarray(bright & finite)
+
+
+def _baseline(series: Series, bolus: Bolus, finite: NDArray[np.bool_]) -> FloatArray:
+    baseline = baseline_signal(series.signal, bolus)
+    return np.where(finite, baseline, 0).astype(np.float32)
+
+
+def _drop(series: Series, bolus: Bolus, baseline: FloatArray) -> FloatArray:
+    """Depth of the bolus, 1 − S/S0 around the peak; averaged over three volumes against noise."""
+    around = series.signal[..., max(bolus.peak - 1, 0) : bolus.peak + 2].mean(axis=-1)
+    drop = 1.0 - np.divide(around, baseline, out=np.ones_like(baseline), where=baseline > 0)
+    return np.nan_to_num(drop, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+
+
+def _validity(
+    mask: NDArray[np.bool_], finite: NDArray[np.bool_], baseline: FloatArray
+) -> tuple[NDArray[np.uint8], list[str]]:
+    notes = []
+    validity = np.where(mask, Validity.VALID, Validity.OUTSIDE).astype(np.uint8)
+    n_bad, n_brain = int((mask & ~finite).sum()), int(mask.sum())
+    if n_bad > MAX_NONFINITE * n_brain:
+        raise InputError(
+            f"{100 * n_bad / n_brain:.1f} % of the brain's voxels hold values that are not finite, "
+            f"wanted at most {100 * MAX_NONFINITE:.0f} %; export the series again, or leave them out with --mask"
+        )
+    if n_bad:
+        notes.append(f"{n_bad} voxels of the brain hold values that are not finite; they have no reading")
+        validity[mask & ~finite] = Validity.NOT_FINITE
+    dark = mask & finite & ~(baseline > NO_SIGNAL * np.median(baseline[mask & finite]))
+    validity[dark] = Validity.NO_SIGNAL
+    if not (validity == Validity.VALID).any():
+        raise InputError("no voxel of the brain has a positive baseline signal; check the series and the mask")
+    return validity, notes
