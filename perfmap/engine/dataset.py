@@ -88,7 +88,9 @@ def split_patients(names: Sequence[str], *, seed: int) -> Split:
     n_test = int(0.20 * len(ordered))
     n_train = int(0.85 * (len(ordered) - n_test))
     if n_train < 1 or n_train + n_test >= len(ordered):
-        raise InputError(f"cohort has {len(ordered)} patients, too few for a training, validation and test part; wanted at least 5")
+        raise InputError(
+            f"cohort has {len(ordered)} patients, too few for a training, validation and test part; wanted at least 5"
+        )
     shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
     train, rest = shuffled[:n_train], shuffled[n_train:]
     n_validation = len(rest) - n_test
@@ -96,12 +98,19 @@ def split_patients(names: Sequence[str], *, seed: int) -> Split:
 
 
 def stack_examples(
-    prepared: Prepared, target: NDArray[np.floating], labels: NDArray[np.integer] | None, slices: Sequence[int]
+    prepared: Prepared,
+    target: NDArray[np.floating],
+    labels: NDArray[np.integer] | None,
+    slices: Sequence[int],
 ) -> Stack:
     """Examples of the given slices of a prepared series and its reference map on the same grid."""
     inputs, axis = prepared.inputs, prepared.axis
     curves, targets, coverages, tissues, integrals = [], [], [], [], []
-    outside = np.zeros(target.shape, dtype=bool) if labels is None else np.isin(labels, [LABELS[c] for c in SMALL_CLASSES])
+    outside = (
+        np.zeros(target.shape, dtype=bool)
+        if labels is None
+        else np.isin(labels, [LABELS[c] for c in SMALL_CLASSES])
+    )
     for k in slices:
         image, coverage = network_slice(prepared, k)
         mask = np.moveaxis(prepared.mask, axis, 0)[k]
@@ -152,7 +161,9 @@ def simulated_stack(
             continue
         truth = simulated.truth
         return stack_examples(prepared, truth["nrcbv"], truth["labels"], range(n_slices))
-    raise InputError(f"regime '{regime}' gave no usable series in {_ATTEMPTS} draws (seed {seed}, subject {index})")
+    raise InputError(
+        f"regime '{regime}' gave no usable series in {_ATTEMPTS} draws (seed {seed}, subject {index})"
+    )
 
 
 def _limit_threads() -> None:
@@ -216,7 +227,9 @@ def find_patients(data: Path, *, target: str) -> list[Patient]:
             for labels in [series.with_name("truth_labels.nii.gz")]
         ]
         if not found:
-            raise InputError(f"{data.name}: no <patient>/dsc.nii.gz with truth_{target}.nii.gz beside it; give a cohort folder or a CSV manifest")
+            raise InputError(
+                f"{data.name}: no <patient>/dsc.nii.gz with truth_{target}.nii.gz beside it; give a cohort folder or a CSV manifest"
+            )
         return found
     if not data.is_file():
         raise InputError(f"{data}: no such folder or CSV manifest")
@@ -228,12 +241,16 @@ def _read_manifest(path: Path) -> Iterator[Patient]:
         rows = csv.DictReader(file)
         missing = {"patient", "series", "reference"} - set(rows.fieldnames or ())
         if missing:
-            raise InputError(f"{path.name} lacks the columns {', '.join(sorted(missing))}; wanted patient,series,reference")
+            raise InputError(
+                f"{path.name} lacks the columns {', '.join(sorted(missing))}; wanted patient,series,reference"
+            )
         for row in rows:
             files = {key: path.parent / row[key] for key in ("series", "reference")}
             for file_path in files.values():
                 if not file_path.is_file():
-                    raise InputError(f"{path.name}, patient {row['patient']}: {file_path.name} does not exist")
+                    raise InputError(
+                        f"{path.name}, patient {row['patient']}: {file_path.name} does not exist"
+                    )
             labels = path.parent / row["labels"] if row.get("labels") else None
             yield Patient(row["patient"], files["series"], files["reference"], labels)
 

@@ -21,5 +21,7 @@ def choose_device(name: str) -> torch.device:
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise ConfigError(f"device '{name}' is unknown; wanted auto, cpu, cuda or cuda:N")
     if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
-        raise ConfigError(f"device '{name}' is not there ({torch.cuda.device_count()} CUDA devices); use --device cpu or auto")
+        raise ConfigError(
+            f"device '{name}' is not there ({torch.cuda.device_count()} CUDA devices); use --device cpu or auto"
+        )
     return torch.device(name)

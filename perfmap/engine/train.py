@@ -204,7 +204,9 @@ def train(
     network = build_network(config.architecture, n_times=inputs.n_times, **config.arguments)
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = _copy_state(network)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     state = _State(learning_rate=config.learning_rate)
     if resume:
         state = _load_state(folder, network, average, optimiser, where)
@@ -238,7 +240,14 @@ def train(
                 _average_into(average, network, min(config.ema, state.step / (state.step + 10)))
                 losses.append(float(loss.detach()))
                 on_progress(
-                    Progress(epoch + 1, config.epochs, len(losses), n_batches, float(np.mean(losses[-50:])), time.monotonic() - began)
+                    Progress(
+                        epoch + 1,
+                        config.epochs,
+                        len(losses),
+                        n_batches,
+                        float(np.mean(losses[-50:])),
+                        time.monotonic() - began,
+                    )
                 )
             state.n_slices += n_fresh
             scores = evaluate(network, average, validation, config, where)
@@ -256,10 +265,21 @@ def train(
                 ended_by = "patience"
             _write_log(folder, state, float(np.mean(losses)), scores)
             if is_best:
-                save_checkpoint(folder / "model", average, _card_fields(config, source, network, state, scores, ended_by))
+                save_checkpoint(
+                    folder / "model", average, _card_fields(config, source, network, state, scores, ended_by)
+                )
             _save_state(folder, network, average, optimiser, state)
             on_progress(
-                Progress(epoch + 1, config.epochs, n_batches, n_batches, float(np.mean(losses)), state.seconds, scores, is_best)
+                Progress(
+                    epoch + 1,
+                    config.epochs,
+                    n_batches,
+                    n_batches,
+                    float(np.mean(losses)),
+                    state.seconds,
+                    scores,
+                    is_best,
+                )
             )
             if ended_by != "epochs":
                 break
@@ -275,7 +295,11 @@ def weighted_mse(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, weights: dict[str, Tensor], stacks: Sequence[Stack], config: TrainConfig, device: torch.device
+    network: nn.Module,
+    weights: dict[str, Tensor],
+    stacks: Sequence[Stack],
+    config: TrainConfig,
+    device: torch.device,
 ) -> Scores:
     """Scores of `weights` over `stacks`; the network keeps its own weights and mode."""
     own = _copy_state(network)
@@ -285,7 +309,9 @@ def evaluate(
     squared = reference = absolute = n_brain = loss = n_weight = 0.0
     for stack in stacks:
         curves, valid, target, weight = _to_tensors(stack, np.arange(len(stack)), config)
-        predicted = network(curves.to(device, memory_format=torch.channels_last), valid.to(device)).float().cpu()
+        predicted = (
+            network(curves.to(device, memory_format=torch.channels_last), valid.to(device)).float().cpu()
+        )
         tissue = torch.from_numpy(stack.tissue)
         error = predicted - target
         loss += float((weight * error**2).sum())
@@ -297,7 +323,9 @@ def evaluate(
         reference += float((target[tissue] ** 2).sum())
     network.load_state_dict(own)
     network.train(training)
-    return Scores(loss / max(n_weight, 1.0), absolute / max(n_brain, 1.0), (squared / max(reference, 1e-12)) ** 0.5)
+    return Scores(
+        loss / max(n_weight, 1.0), absolute / max(n_brain, 1.0), (squared / max(reference, 1e-12)) ** 0.5
+    )
 
 
 @dataclass(frozen=True)
@@ -321,8 +349,12 @@ def _simulated_source(config: TrainConfig) -> _Source:
     if config.target != "nrcbv":
         raise ConfigError(f"target '{config.target}' is not simulated on the fly, only nrcbv; give DATA")
     if config.inputs.normalisation == "training-max":
-        raise ConfigError("normalisation 'training-max' wants training data on disk; give DATA, or use log-ratio")
-    stacks = SimulatedStacks(config.inputs, seed=config.seed, n_slices=config.slices_per_subject, workers=config.workers)
+        raise ConfigError(
+            "normalisation 'training-max' wants training data on disk; give DATA, or use log-ratio"
+        )
+    stacks = SimulatedStacks(
+        config.inputs, seed=config.seed, n_slices=config.slices_per_subject, workers=config.workers
+    )
     n = config.subjects_per_epoch
     ahead: dict[int, list[Any]] = {}
 
@@ -397,7 +429,9 @@ def _batches(
             yield curves, valid, target, weight
 
 
-def _to_tensors(stack: Stack, which: np.ndarray[Any, Any], config: TrainConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _to_tensors(
+    stack: Stack, which: np.ndarray[Any, Any], config: TrainConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Float32 tensors of some slices: curves (b, t, h, w), valid (b, t), target (b, h, w), weight (b, h, w)."""
     coverage = torch.from_numpy(stack.coverage[which].astype(np.float32))
     tissue = torch.from_numpy(stack.tissue[which])
@@ -448,7 +482,9 @@ def _begin_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
     path = folder / CONFIG
     if not resume:
         if (folder / PROGRESS).exists():
-            raise ConfigError(f"{folder} holds a training run already; go on with --resume, or choose another folder")
+            raise ConfigError(
+                f"{folder} holds a training run already; go on with --resume, or choose another folder"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
         return
@@ -457,14 +493,23 @@ def _begin_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder} holds no training run to resume: {error}") from error
     free = {"epochs", "minutes", "patience", "workers"}
-    changed = [key for key, value in before.model_dump().items() if key not in free and value != getattr(config, key)
-               and value != config.model_dump()[key]]
+    changed = [
+        key
+        for key, value in before.model_dump().items()
+        if key not in free and value != getattr(config, key) and value != config.model_dump()[key]
+    ]
     if changed:
-        raise ConfigError(f"the run in {folder} was begun with other settings ({', '.join(changed)}); resume with the same, or begin anew")
+        raise ConfigError(
+            f"the run in {folder} was begun with other settings ({', '.join(changed)}); resume with the same, or begin anew"
+        )
 
 
 def _save_state(
-    folder: Path, network: nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer, state: _State
+    folder: Path,
+    network: nn.Module,
+    average: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    state: _State,
 ) -> None:
     """Everything that a run needs to go on, as safetensors and JSON; each file replaced whole."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
@@ -480,7 +525,11 @@ def _save_state(
 
 
 def _load_state(
-    folder: Path, network: nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer, device: torch.device
+    folder: Path,
+    network: nn.Module,
+    average: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    device: torch.device,
 ) -> _State:
     try:
         tensors = load_file(folder / STATE, device=str(device))
@@ -543,7 +592,9 @@ def _card_fields(
         "architecture": config.architecture,
         "arguments": {"n_times": source.inputs.n_times, **config.arguments},
         "inputs": source.inputs,
-        "outputs": OutputContract(quantity=config.target, unit=quantity.unit or "1", description=quantity.label),
+        "outputs": OutputContract(
+            quantity=config.target, unit=quantity.unit or "1", description=quantity.label
+        ),
         "scale_invariant": source.inputs.scale_invariant,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "multiply_adds": count_multiply_adds(network, source.inputs),
@@ -568,7 +619,9 @@ def _card_fields(
     }
 
 
-def _finish_card(folder: Path, state: _State, ended_by: Literal["epochs", "minutes", "patience"]) -> ModelCard:
+def _finish_card(
+    folder: Path, state: _State, ended_by: Literal["epochs", "minutes", "patience"]
+) -> ModelCard:
     """Write into the best checkpoint's card how the whole run ended."""
     from perfmap.models.checkpoint import CARD, read_card
 

@@ -83,7 +83,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise ModelError(f"weights {path} cannot be read: {error.strerror or error}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != card.sha256:
-        raise ModelError(f"weights {path} have sha256 {found[:12]}…, the card says {card.sha256[:12]}…; copy both again")
+        raise ModelError(
+            f"weights {path} have sha256 {found[:12]}…, the card says {card.sha256[:12]}…; copy both again"
+        )
     network = build_network(card.architecture, **card.arguments)
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in load(content).items()})
@@ -105,7 +107,9 @@ def weights_to_bytes(state: dict[str, Tensor], *, half: bool) -> bytes:
     return save({name: stored(tensor) for name, tensor in state.items()})
 
 
-def save_checkpoint(folder: Path, state: dict[str, Tensor], card_fields: dict[str, Any], *, half: bool = True) -> ModelCard:
+def save_checkpoint(
+    folder: Path, state: dict[str, Tensor], card_fields: dict[str, Any], *, half: bool = True
+) -> ModelCard:
     """Write weights and card; the card's sha256 is that of the weights written.
 
     Parameters
@@ -122,7 +126,10 @@ def save_checkpoint(folder: Path, state: dict[str, Tensor], card_fields: dict[st
     content = weights_to_bytes(state, half=half)
     card = ModelCard(**card_fields, sha256=hashlib.sha256(content).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in ((WEIGHTS, content), (CARD, (json.dumps(card.model_dump(), indent=2, sort_keys=True) + "\n").encode())):
+    for name, data in (
+        (WEIGHTS, content),
+        (CARD, (json.dumps(card.model_dump(), indent=2, sort_keys=True) + "\n").encode()),
+    ):
         partial = folder / (name + ".part")
         partial.write_bytes(data)
         partial.replace(folder / name)

@@ -104,7 +104,9 @@ class UNetGRU(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != 5:
-            raise ValueError(f"widths has {len(widths)} entries, wanted 5: the first convolution and four blocks")
+            raise ValueError(
+                f"widths has {len(widths)} entries, wanted 5: the first convolution and four blocks"
+            )
         w = tuple(widths)
         self.input_skip = input_skip
         self.validity = nn.Linear(n_times, w[0])

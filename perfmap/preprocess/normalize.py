@@ -49,7 +49,9 @@ def series_scale(first_pass: FloatArray, mask: NDArray[np.bool_]) -> float:
     return scale
 
 
-def normalise(log_ratio: FloatArray, baseline: FloatArray, inputs: InputContract, *, scale: float) -> FloatArray:
+def normalise(
+    log_ratio: FloatArray, baseline: FloatArray, inputs: InputContract, *, scale: float
+) -> FloatArray:
     """A network's input from gridded curves.
 
     Parameters
@@ -69,7 +71,9 @@ def normalise(log_ratio: FloatArray, baseline: FloatArray, inputs: InputContract
     if inputs.normalisation == "log-ratio":
         return np.clip(log_ratio * np.float32(REFERENCE_DURATION / scale), -LIMIT, LIMIT)
     assert inputs.training_max is not None  # the card's own validator sees to it
-    return np.asarray(baseline[..., None] * np.exp(-log_ratio) / np.float32(inputs.training_max), dtype=np.float32)
+    return np.asarray(
+        baseline[..., None] * np.exp(-log_ratio) / np.float32(inputs.training_max), dtype=np.float32
+    )
 
 
 def denormalise(normalised: FloatArray, *, scale: float) -> FloatArray:

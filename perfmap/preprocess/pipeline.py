@@ -83,7 +83,9 @@ class Prepared:
         return int(self.baseline.shape[self.axis])
 
 
-def prepare_series(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | None = None) -> Prepared:
+def prepare_series(
+    series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | None = None
+) -> Prepared:
     """Find bolus and brain, the series' scale, and the way onto the network's time grid.
 
     Parameters
@@ -109,7 +111,9 @@ def prepare_series(series: Series, inputs: InputContract, *, mask: NDArray[np.bo
         bolus = find_bolus(mean_curve(series, rough), time_step=series.time_step)
         baseline = _baseline(series, bolus, finite)
         mask = brain_mask(
-            baseline, voxel_size=(voxel_size[0], voxel_size[1], voxel_size[2]), drop=_drop(series, bolus, baseline)
+            baseline,
+            voxel_size=(voxel_size[0], voxel_size[1], voxel_size[2]),
+            drop=_drop(series, bolus, baseline),
         )
     curve = mean_curve(series, mask & finite)
     bolus = find_bolus(curve, time_step=series.time_step)
@@ -121,7 +125,9 @@ def prepare_series(series: Series, inputs: InputContract, *, mask: NDArray[np.bo
     for k, signal in enumerate(_slices(series, axis)):
         where = np.moveaxis(usable, axis, 0)[k]
         ratio = log_ratio(signal[where], bolus)
-        np.moveaxis(first_pass, axis, 0)[k][where] = first_pass_integral(ratio, bolus, time_step=series.time_step)
+        np.moveaxis(first_pass, axis, 0)[k][where] = first_pass_integral(
+            ratio, bolus, time_step=series.time_step
+        )
     time_mapping = map_time(
         inputs,
         n_times=series.n_times,
@@ -197,7 +203,9 @@ def _refuse_empty(series: Series, finite: NDArray[np.bool_]) -> None:
     if low == high:
         raise InputError(f"every voxel of the series is {low:g}: it is constant or empty; export it again")
     if high <= 0:
-        raise InputError(f"the signal runs from {low:.4g} to {high:.4g}, wanted positive magnitudes; export magnitude images")
+        raise InputError(
+            f"the signal runs from {low:.4g} to {high:.4g}, wanted positive magnitudes; export magnitude images"
+        )
 
 
 def _rough_head(series: Series, finite: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -238,5 +246,7 @@ def _validity(
     dark = mask & finite & ~(baseline > NO_SIGNAL * np.median(baseline[mask & finite]))
     validity[dark] = Validity.NO_SIGNAL
     if not (validity == Validity.VALID).any():
-        raise InputError("no voxel of the brain has a positive baseline signal; check the series and the mask")
+        raise InputError(
+            "no voxel of the brain has a positive baseline signal; check the series and the mask"
+        )
     return validity, notes

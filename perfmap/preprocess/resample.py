@@ -53,7 +53,9 @@ def resampling_matrix(n_in: int, n_out: int, extent: int, interpolation: Interpo
     return matrix
 
 
-def to_matrix(image: FloatArray, mask: NDArray[np.bool_], matrix: int, interpolation: Interpolation) -> tuple[FloatArray, FloatArray]:
+def to_matrix(
+    image: FloatArray, mask: NDArray[np.bool_], matrix: int, interpolation: Interpolation
+) -> tuple[FloatArray, FloatArray]:
     """Bring a slice with channels onto the network's square matrix, averaging over masked pixels alone.
 
     Parameters

@@ -57,7 +57,9 @@ def select_slices(n_slices: int, rule: str) -> list[int]:
             raise ValueError
         chosen = list(range(n_slices))[slice(*numbers)]
     except ValueError:
-        raise ConfigError(f"slice rule '{rule}' cannot be read; wanted all, paper or start:stop:step") from None
+        raise ConfigError(
+            f"slice rule '{rule}' cannot be read; wanted all, paper or start:stop:step"
+        ) from None
     if not chosen:
         raise InputError(f"slice rule '{rule}' selects none of {n_slices} slices; widen it")
     return chosen

@@ -37,7 +37,9 @@ def grid_offsets(inputs: InputContract) -> NDArray[np.float64]:
     return np.arange(inputs.n_times) * inputs.time_step - inputs.before_arrival
 
 
-def map_time(inputs: InputContract, *, n_times: int, time_step: float, arrival: int, n_unsteady: int) -> TimeMapping:
+def map_time(
+    inputs: InputContract, *, n_times: int, time_step: float, arrival: int, n_unsteady: int
+) -> TimeMapping:
     """Linear interpolation of −ln(S/S0) onto the network's grid; nothing is extrapolated.
 
     Before the first steady volume a grid point is 0 (the baseline's value), after the last volume it keeps

@@ -1,0 +1,149 @@
+"""Prediction: a series and a checkpoint in, maps out. No file is touched here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from perfmap.engine.device import choose_device
+from perfmap.errors import ModelError
+from perfmap.models.checkpoint import Checkpoint
+from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
+from perfmap.preprocess.resample import from_matrix
+from perfmap.series import FloatArray, Series, Volume
+
+# Slices computed together. Fixed, so that a map does not depend on the number of threads.
+_BLOCK = 4
+
+
+class PredictConfig(BaseModel):
+    """Settings of a prediction that can change its result; saved beside the map.
+
+    Attributes
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    outside_is_nan : bool
+        NaN instead of 0 where there is no reading.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    outside_is_nan: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a prediction gives.
+
+    Attributes
+    ----------
+    maps : dict of Volume
+        The network's map under its quantity; ``validity`` (see `perfmap.preprocess.pipeline.Validity`); and
+        ``first_pass``, the plain first-pass integral over its mean in the brain, to look at beside it.
+    prepared : Prepared
+        What was found in the series: bolus, brain, scale, notes.
+    """
+
+    maps: dict[str, Volume]
+    prepared: Prepared
+
+
+def predict(
+    series: Series,
+    checkpoint: Checkpoint,
+    config: PredictConfig,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    threads: int = 1,
+    on_slice: Callable[[int, int], None] = lambda done, total: None,
+) -> Prediction:
+    """Predict the map of a series.
+
+    Parameters
+    ----------
+    series : Series
+    checkpoint : Checkpoint
+    config : PredictConfig
+    mask : ndarray of bool, shape (x, y, z), optional
+        Brain mask; found in the series where it is not given.
+    threads : int
+        Blocks of slices computed side by side, one thread each; the result does not depend on it.
+    on_slice : callable
+        Called with (slices done, slices in all).
+
+    Raises
+    ------
+    InputError
+        If the series is refused; see `prepare_series`.
+    ModelError
+        If the network gives values that are not finite.
+    """
+    device = choose_device(config.device)
+    network = checkpoint.network.to(device)
+    prepared = prepare_series(series, checkpoint.card.inputs, mask=mask)
+    planes = np.moveaxis(np.zeros(prepared.baseline.shape, dtype=np.float32), prepared.axis, 0)
+    filled = [k for k in range(prepared.n_slices) if np.moveaxis(prepared.mask, prepared.axis, 0)[k].any()]
+    blocks = [filled[i : i + _BLOCK] for i in range(0, len(filled), _BLOCK)]
+    done = prepared.n_slices - len(filled)
+    with _one_thread_each(), ThreadPoolExecutor(max(threads, 1)) as pool:
+        for block, images in zip(
+            blocks, pool.map(lambda b: _predict_block(network, prepared, b, device), blocks), strict=True
+        ):
+            planes[block] = images
+            done += len(block)
+            on_slice(done, prepared.n_slices)
+    array = np.moveaxis(planes, 0, prepared.axis)
+    if not np.isfinite(array[prepared.mask]).all():
+        raise ModelError(
+            f"model '{checkpoint.card.name}' gives values that are not finite on this series; please report it"
+        )
+    outside = np.float32(np.nan if config.outside_is_nan else 0.0)
+    quantity = checkpoint.card.outputs.quantity
+    return Prediction(
+        maps={
+            quantity: Volume(np.where(prepared.mask, array, outside), series.affine, quantity),
+            "first_pass": Volume(
+                np.where(prepared.mask, prepared.first_pass / prepared.scale, outside), series.affine
+            ),
+            "validity": Volume(prepared.validity, series.affine),
+        },
+        prepared=prepared,
+    )
+
+
+def _predict_block(
+    network: torch.nn.Module, prepared: Prepared, block: list[int], device: torch.device
+) -> FloatArray:
+    """Maps of some slices on the series' own matrix. Shape (len(block), rows, columns)."""
+    inputs = prepared.inputs
+    curves = np.stack([network_slice(prepared, k)[0] for k in block])  # (b, n_times, matrix, matrix)
+    valid = np.repeat(prepared.time_mapping.valid[None], len(block), axis=0)  # (b, n_times)
+    with torch.inference_mode():
+        images = (
+            network(torch.from_numpy(curves).to(device), torch.from_numpy(valid).to(device))
+            .float()
+            .cpu()
+            .numpy()
+        )
+    rows, columns = np.delete(prepared.baseline.shape, prepared.axis)
+    return np.stack([from_matrix(image, (int(rows), int(columns)), inputs.interpolation) for image in images])
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """PyTorch computes with one thread inside, as many blocks run side by side; restored afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

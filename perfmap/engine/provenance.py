@@ -1,0 +1,84 @@
+"""What is written beside a map: where it comes from, and everything needed to make it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import perfmap
+from perfmap.engine.predict import PredictConfig
+from perfmap.models.card import ModelCard
+from perfmap.preprocess.pipeline import Prepared, Validity
+from perfmap.quantities import QUANTITIES, RESEARCH_ONLY
+from perfmap.series import Series
+
+
+def describe_input(series: Series, *, sha256: str) -> dict[str, Any]:
+    """The series, without its name or path: those may name a patient."""
+    return {
+        "sha256": sha256,
+        "shape": list(series.signal.shape),
+        "voxel_size_mm": [round(float(edge), 4) for edge in np.linalg.norm(series.affine[:3, :3], axis=0)],
+        "time_step_s": series.time_step,
+        "repetition_time_s": series.repetition_time,
+        "echo_time_s": series.echo_time,
+        "echo_time_note": None if series.echo_time else "unknown; it cancels in a relative map",
+    }
+
+
+def describe_bolus(prepared: Prepared) -> dict[str, Any]:
+    """Bolus, brain and scale as found in the series."""
+    bolus = prepared.bolus
+    counts = {reason.name.lower(): int((prepared.validity == reason).sum()) for reason in Validity}
+    return {
+        "unsteady_volumes": bolus.n_unsteady,
+        "baseline_volumes": [bolus.baseline.start, bolus.baseline.stop - 1],
+        "arrival_volume": bolus.arrival,
+        "peak_volume": bolus.peak,
+        "first_pass_volumes": [bolus.window.start, bolus.window.stop - 1],
+        "scale_s": round(prepared.scale, 6),
+        "grid_points_measured": int(prepared.time_mapping.valid.sum()),
+        "voxels": counts,
+    }
+
+
+def map_sidecar(
+    series: Series,
+    prepared: Prepared,
+    card: ModelCard,
+    config: PredictConfig,
+    *,
+    input_sha256: str,
+    mask_sha256: str | None,
+) -> dict[str, Any]:
+    """Sidecar of a map: the same for the same input, model, settings and version.
+
+    Parameters
+    ----------
+    series, prepared, card, config
+        What went into the prediction.
+    input_sha256 : str
+        Of the input file.
+    mask_sha256 : str or None
+        Of the mask file, where one was given.
+    """
+    quantity = QUANTITIES[card.outputs.quantity]
+    return {
+        "Quantity": quantity.identifier,
+        "Description": quantity.label,
+        "Units": quantity.unit or "1",
+        "Warning": RESEARCH_ONLY,
+        "GeneratedBy": {"Name": "perfmap", "Version": perfmap.__version__},
+        "Model": {
+            "Name": card.name,
+            "Architecture": card.architecture,
+            "sha256": card.sha256,
+            "TrainingData": card.training.data,
+            "ScaleInvariant": card.scale_invariant,
+        },
+        "Input": describe_input(series, sha256=input_sha256),
+        "Found": describe_bolus(prepared),
+        "Settings": {**config.model_dump(exclude={"device"}), "mask_sha256": mask_sha256},
+        "Notes": [*series.notes, *prepared.notes],
+    }
