@@ -1,8 +1,8 @@
 """How close a map is to its reference: arrays in, floats out.
 
-Nothing here knows masks, files or patients: the caller picks the voxels, clips, and names the intensity range.
-`data_range` is required wherever a metric depends on it, because a range taken quietly from the data makes
-figures of two maps incomparable. `perfmap.engine.score` holds the one convention that perfmap reports.
+Nothing here knows masks, files or patients: the caller picks the voxels, clips, and names the intensity
+range. `data_range` is required wherever a metric depends on it, because a range taken quietly from the data
+makes figures of two maps incomparable. `perfmap.engine.score` holds the one convention that perfmap reports.
 
 Two metrics go by names that the literature uses for different things. The paper that perfmap implements
 (doi 10.15587/1729-4061.2026.360606) slips on both, see `nrmse_rms`, `nrmse_range` and `psnr`.
@@ -35,7 +35,7 @@ def nrmse_rms(prediction: ArrayLike, reference: ArrayLike) -> float:
     Returns
     -------
     float
-        0 is perfect. ``inf`` where the reference is 0 throughout and the prediction is not, ``nan`` where both are.
+        0 is perfect. Of a reference that is 0 throughout: ``inf``, or ``nan`` if the prediction is 0 too.
 
     Raises
     ------
@@ -53,9 +53,9 @@ def nrmse_rms(prediction: ArrayLike, reference: ArrayLike) -> float:
 def nrmse_range(prediction: ArrayLike, reference: ArrayLike, *, data_range: float) -> float:
     """Root mean square error divided by the intensity range: what the paper's tables hold.
 
-    The paper's text (Equation 1) divides by the root mean square of the reference instead; its printed pairs of
-    NRMSE and PSNR fit only this definition, for which NRMSE = 10^(−PSNR/20) exactly. Since that makes it PSNR in
-    another dress, it carries no information of its own beside `psnr`.
+    The paper's text (Equation 1) divides by the root mean square of the reference instead; its printed pairs
+    of NRMSE and PSNR fit only this definition, for which NRMSE = 10^(−PSNR/20) exactly. Since that makes it
+    PSNR in another dress, it carries no information of its own beside `psnr`.
 
     Parameters
     ----------
@@ -131,10 +131,10 @@ def mae_symmetric(prediction: ArrayLike, reference: ArrayLike, *, data_range: fl
 
 
 def ssim_map(prediction: ArrayLike, reference: ArrayLike, *, data_range: float) -> NDArray[np.float64]:
-    """Structural similarity around every pixel, slice by slice in 2D (Wang 2004, doi 10.1109/TIP.2003.819861).
+    """Structural similarity around every pixel, slice by slice in 2D (doi 10.1109/TIP.2003.819861).
 
-    scikit-image's defaults: a uniform window of 7 × 7 pixels, k1 = 0.01, k2 = 0.03, sample covariance. Wang's own
-    code uses a Gaussian window; the paper does not say which it used.
+    scikit-image's defaults: a uniform window of 7 × 7 pixels, k1 = 0.01, k2 = 0.03, sample covariance. The
+    code of Wang 2004 uses a Gaussian window; the paper does not say which it used.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def ssim_map(prediction: ArrayLike, reference: ArrayLike, *, data_range: float) 
     slices = np.atleast_3d(predicted), np.atleast_3d(wanted)
     similarity = np.stack(
         [
-            structural_similarity(
+            structural_similarity(  # type: ignore[no-untyped-call]
                 slices[1][..., k], slices[0][..., k], win_size=SSIM_WINDOW, data_range=width, full=True
             )[1]
             for k in range(slices[0].shape[2])
@@ -175,7 +175,7 @@ def ssim_map(prediction: ArrayLike, reference: ArrayLike, *, data_range: float) 
 
 
 def ssim(prediction: ArrayLike, reference: ArrayLike, *, data_range: float) -> float:
-    """Mean structural similarity over whole slices, as scikit-image gives it (half a window of border left out).
+    """Mean structural similarity over whole slices, as scikit-image gives it (half a window off each edge).
 
     Wide empty background pulls this figure towards 1, in the paper as here: read it beside the mean of
     `ssim_map` inside the brain.
@@ -291,15 +291,11 @@ def _pair(prediction: ArrayLike, reference: ArrayLike) -> tuple[NDArray[np.float
     for name, values in (("prediction", predicted), ("reference", wanted)):
         n_bad = int(np.count_nonzero(~np.isfinite(values)))
         if n_bad:
-            raise InputError(
-                f"{name} holds {n_bad} values that are not finite, wanted none; mask or replace them"
-            )
+            raise InputError(f"{name} holds {n_bad} non-finite values, wanted none; mask or replace them")
     return predicted, wanted
 
 
 def _checked_range(data_range: float) -> float:
     if not (np.isfinite(data_range) and data_range > 0):
-        raise InputError(
-            f"data range is {data_range}, wanted a positive number; give the intensity range in the map's unit"
-        )
+        raise InputError(f"data range is {data_range}, wanted a positive number in the unit of the map")
     return float(data_range)
