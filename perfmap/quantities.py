@@ -41,20 +41,46 @@ class Quantity:
 
 
 _ALL = (
-    Quantity("nrcbv", "CBV relative to normal-appearing white matter", "", "", "{ratio}", "126398", (0.0, 5.0)),
-    Quantity("rcbv", "Relative CBV, arbitrary scale (integral of ΔR2*)", "", "a.u.", "{ratio}", "126398", (0.0, 0.0)),
-    Quantity("ap_rcbv", "Relative CBV on CaPTk's scale of 0-255", "", "a.u.", "{ratio}", "126398", (0.0, 255.0)),
-    Quantity("cbv", "Cerebral blood volume", "Blood volume", "ml/100 ml", "ml/(100.ml)", "126391", (0.0, 10.0)),
-    Quantity("cbf", "Cerebral blood flow", "Blood flow", "ml/100 ml/min", "ml/(100.ml)/min", "126390", (0.0, 100.0)),
+    Quantity(
+        "nrcbv", "CBV relative to normal-appearing white matter", "", "", "{ratio}", "126398", (0.0, 5.0)
+    ),
+    Quantity(
+        "rcbv",
+        "Relative CBV, arbitrary scale (integral of ΔR2*)",
+        "",
+        "a.u.",
+        "{ratio}",
+        "126398",
+        (0.0, 0.0),
+    ),
+    Quantity(
+        "ap_rcbv", "Relative CBV on CaPTk's scale of 0-255", "", "a.u.", "{ratio}", "126398", (0.0, 255.0)
+    ),
+    Quantity(
+        "cbv", "Cerebral blood volume", "Blood volume", "ml/100 ml", "ml/(100.ml)", "126391", (0.0, 10.0)
+    ),
+    Quantity(
+        "cbf", "Cerebral blood flow", "Blood flow", "ml/100 ml/min", "ml/(100.ml)/min", "126390", (0.0, 100.0)
+    ),
     Quantity("mtt", "Mean transit time", "Mean transit time", "s", "s", "113052", (0.0, 15.0)),
     Quantity("tmax", "Time to maximum of the residue function", "", "s", "s", "113084", (0.0, 10.0)),
     Quantity("ttp", "Time to peak, from bolus arrival", "Time to peak", "s", "s", "113069", (0.0, 20.0)),
     Quantity("bat", "Bolus arrival time", "Bolus arrival time", "s", "s", "", (0.0, 0.0)),
-    Quantity("psr", "Percentage signal recovery on CaPTk's scale (255 is full)", "", "a.u.", "1", "", (0.0, 255.0)),
+    Quantity(
+        "psr", "Percentage signal recovery on CaPTk's scale (255 is full)", "", "a.u.", "1", "", (0.0, 255.0)
+    ),
     Quantity("ph", "Peak height of the signal drop", "", "a.u.", "1", "", (0.0, 0.0)),
     Quantity("k2", "Leakage coefficient K2", "", "1/s", "/s", "", (-0.05, 0.05)),
     Quantity("delay", "Arterial delay", "Bolus arrival time delay", "s", "s", "", (-2.0, 10.0)),
-    Quantity("ktrans", "Volume transfer constant", "Volume transfer constant", "1/min", "/min", "126312", (0.0, 0.4)),
+    Quantity(
+        "ktrans",
+        "Volume transfer constant",
+        "Volume transfer constant",
+        "1/min",
+        "/min",
+        "126312",
+        (0.0, 0.4),
+    ),
 )
 
 QUANTITIES: dict[str, Quantity] = {quantity.identifier: quantity for quantity in _ALL}

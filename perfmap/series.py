@@ -117,7 +117,9 @@ class Series:
                 continue
             if not (np.isfinite(value) and value > 0):
                 option = "--" + name.replace("_", "-")
-                raise InputError(f"{name} is {value}, wanted a positive number of seconds; give it with {option}")
+                raise InputError(
+                    f"{name} is {value}, wanted a positive number of seconds; give it with {option}"
+                )
 
     @property
     def n_times(self) -> int:
@@ -127,10 +129,12 @@ class Series:
     @property
     def time(self) -> NDArray[np.float64]:
         """Time of each volume, s, first volume at 0. Shape (t,)."""
-        return np.arange(self.n_times) * self.time_step
+        return np.arange(self.n_times, dtype=np.float64) * self.time_step
 
 
-def _check_geometry(array: NDArray[np.generic], affine: NDArray[np.float64], *, n_axes: int, what: str) -> None:
+def _check_geometry(
+    array: NDArray[np.generic], affine: NDArray[np.float64], *, n_axes: int, what: str
+) -> None:
     if array.ndim != n_axes:
         raise InputError(f"{what} has shape {tuple(array.shape)}, wanted exactly {n_axes} axes")
     if array.size == 0:

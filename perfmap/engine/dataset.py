@@ -228,7 +228,8 @@ def find_patients(data: Path, *, target: str) -> list[Patient]:
         ]
         if not found:
             raise InputError(
-                f"{data.name}: no <patient>/dsc.nii.gz with truth_{target}.nii.gz beside it; give a cohort folder or a CSV manifest"
+                f"{data.name}: no <patient>/dsc.nii.gz with truth_{target}.nii.gz beside it; "
+                "give a cohort folder or a CSV manifest"
             )
         return found
     if not data.is_file():
@@ -259,7 +260,9 @@ def patient_stack(patient: Patient, inputs: InputContract, *, slices: str) -> St
     """Training examples of one patient read from disk."""
     series = read_series(patient.series)
     target = read_volume(patient.reference, like=series).array
-    labels = None if patient.labels is None else read_volume(patient.labels, like=series).array
+    labels = None
+    if patient.labels is not None:
+        labels = read_volume(patient.labels, like=series).array.astype(np.int16)
     prepared = prepare_series(series, inputs)
     indices = select_slices(prepared.n_slices, slices)
     return stack_examples(prepared, np.asarray(target, dtype=np.float32), labels, indices)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,124 +11,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import perfmap
-from perfmap.engine.dataset import (
-    TRAIN,
-    VALIDATION,
-    Patient,
-    SimulatedStacks,
-    Stack,
-    find_patients,
-    patient_stack,
-    split_patients,
-    training_maximum,
-)
+from perfmap.engine.dataset import Stack
 from perfmap.engine.device import choose_device
-from perfmap.errors import ConfigError, InputError, ModelError
+from perfmap.engine.run_folder import RunState, Scores, begin_folder, load_state, save_state, write_log
+from perfmap.engine.sources import Source, open_source
+from perfmap.engine.train_config import TrainConfig
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract
-from perfmap.models.checkpoint import save_checkpoint
+from perfmap.models.checkpoint import CARD, read_card, save_checkpoint
 from perfmap.quantities import QUANTITIES
-
-SIMULATOR = "simulator"
-CONFIG, LOG, STATE, PROGRESS = "config.json", "log.csv", "state.safetensors", "state.json"
-
-
-class TrainConfig(BaseModel):
-    """Everything a training run depends on; saved beside its results.
-
-    Attributes
-    ----------
-    name : str
-        Name of the model.
-    architecture, arguments
-        Network and its keyword arguments.
-    inputs : InputContract
-    data : str
-        ``simulator``, or a cohort folder or CSV manifest.
-    target : str
-        Quantity of the reference maps.
-    slices : str
-        Slice rule for cohorts: ``paper``, ``all`` or start:stop:step.
-    seed : int
-    epochs : int
-        Upper bound; the cosine schedule ends there.
-    minutes : float or None
-        Wall-clock budget. The schedule then follows whichever of the two is further on.
-    patience : int or None
-        Epochs without a better validation loss after which training ends.
-    subjects_per_epoch, slices_per_subject, passes : int
-        Simulator only: fresh subjects an epoch, slices of each, and how often each slice is seen.
-    validation_subjects : int
-        Simulator only.
-    batch : int
-    learning_rate, weight_decay : float
-        Of AdamW.
-    schedule : {"cosine", "plateau", "constant"}
-    ema : float
-        Decay of the running average of the weights that is validated and kept; 0 keeps the weights themselves.
-    small_class_weight : float
-        Weight of vessel and CSF pixels in the squared loss; 1 is the paper's plain MSE.
-    target_limit : float
-        Reference values are clipped here in the loss.
-    precision : {"auto", "bf16", "fp32"}
-        ``auto``: bf16 autocast on a processor or card that computes in it.
-    deterministic : bool
-        The same seed gives the same weights on the same machine and number of threads.
-    workers : int
-        Processes that simulate.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    architecture: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    inputs: InputContract = InputContract()
-    data: str = SIMULATOR
-    target: str = "nrcbv"
-    slices: str = "all"
-    seed: int = 0
-    epochs: int = Field(default=60, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
-    patience: int | None = Field(default=None, ge=1)
-    subjects_per_epoch: int = Field(default=160, ge=1)
-    slices_per_subject: int = Field(default=6, ge=1)
-    passes: int = Field(default=3, ge=1)
-    validation_subjects: int = Field(default=24, ge=1)
-    batch: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    ema: float = Field(default=0.998, ge=0, lt=1)
-    small_class_weight: float = Field(default=0.1, ge=0, le=1)
-    target_limit: float = Field(default=15.0, gt=0)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    deterministic: bool = False
-    workers: int = Field(default=1, ge=1)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Losses over a set of slices.
-
-    Attributes
-    ----------
-    loss : float
-        Weighted mean squared error, as in training.
-    mae : float
-        Mean absolute error over the brain, unit of the target.
-    nrmse_tissue : float
-        RMS error over tissue divided by the RMS of the reference there.
-    """
-
-    loss: float
-    mae: float
-    nrmse_tissue: float
 
 
 @dataclass(frozen=True)
@@ -144,20 +37,6 @@ class Progress:
     seconds: float
     scores: Scores | None = None
     is_best: bool = False
-
-
-@dataclass
-class _State:
-    """What a resumed run needs beside the tensors."""
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    best_loss: float = float("inf")
-    best_epoch: int = 0
-    learning_rate: float = 0.0
-    n_slices: int = 0
-    stale: int = 0
 
 
 def train(
@@ -197,9 +76,9 @@ def train(
     where = choose_device(device)
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.deterministic)
-    _begin_folder(config, folder, resume=resume)
+    begin_folder(config, folder, resume=resume)
 
-    source = _open_source(config)
+    source = open_source(config)
     inputs = source.inputs
     network = build_network(config.architecture, n_times=inputs.n_times, **config.arguments)
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -207,9 +86,9 @@ def train(
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    state = _State(learning_rate=config.learning_rate)
+    state = RunState(learning_rate=config.learning_rate)
     if resume:
-        state = _load_state(folder, network, average, optimiser, where)
+        state = load_state(folder, network, average, optimiser, where)
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and _computes_bf16(where))
 
     ended_by: Literal["epochs", "minutes", "patience"] = "epochs"
@@ -221,7 +100,7 @@ def train(
             n_fresh = sum(len(stack) for stack in stacks)
             n_batches = max(source.passes * n_fresh // config.batch, 1)
             rng = np.random.default_rng([config.seed, 99, epoch])
-            losses = []
+            losses: list[float] = []
             network.train()
             for curves, valid, target, weight in _batches(stacks, config, rng, source.passes):
                 share = max(
@@ -233,7 +112,7 @@ def train(
                     predicted = network(curves.to(where, memory_format=torch.channels_last), valid.to(where))
                 loss = weighted_mse(predicted.float(), target.to(where), weight.to(where))
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
                 state.step += 1
@@ -263,12 +142,12 @@ def train(
                 ended_by = "minutes"
             elif config.patience is not None and state.stale >= config.patience:
                 ended_by = "patience"
-            _write_log(folder, state, float(np.mean(losses)), scores)
+            write_log(folder, state, float(np.mean(losses)), scores)
             if is_best:
                 save_checkpoint(
                     folder / "model", average, _card_fields(config, source, network, state, scores, ended_by)
                 )
-            _save_state(folder, network, average, optimiser, state)
+            save_state(folder, network, average, optimiser, state)
             on_progress(
                 Progress(
                     epoch + 1,
@@ -326,88 +205,6 @@ def evaluate(
     return Scores(
         loss / max(n_weight, 1.0), absolute / max(n_brain, 1.0), (squared / max(reference, 1e-12)) ** 0.5
     )
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where stacks come from."""
-
-    inputs: InputContract
-    passes: int
-    description: str
-    n_validation: int
-    training: Callable[[int], list[Stack]]
-    validation: Callable[[], list[Stack]]
-    close: Callable[[], None]
-
-
-def _open_source(config: TrainConfig) -> _Source:
-    return _simulated_source(config) if config.data == SIMULATOR else _cohort_source(config)
-
-
-def _simulated_source(config: TrainConfig) -> _Source:
-    if config.target != "nrcbv":
-        raise ConfigError(f"target '{config.target}' is not simulated on the fly, only nrcbv; give DATA")
-    if config.inputs.normalisation == "training-max":
-        raise ConfigError(
-            "normalisation 'training-max' wants training data on disk; give DATA, or use log-ratio"
-        )
-    stacks = SimulatedStacks(
-        config.inputs, seed=config.seed, n_slices=config.slices_per_subject, workers=config.workers
-    )
-    n = config.subjects_per_epoch
-    ahead: dict[int, list[Any]] = {}
-
-    def training(epoch: int) -> list[Stack]:
-        """Stacks of this epoch; those of the next are begun."""
-        for e in (epoch, epoch + 1):
-            if e not in ahead and e < config.epochs:
-                ahead[e] = stacks.submit(TRAIN, range(e * n, (e + 1) * n))
-        return [future.result() for future in ahead.pop(epoch)]
-
-    def validation() -> list[Stack]:
-        return [future.result() for future in stacks.submit(VALIDATION, range(config.validation_subjects))]
-
-    return _Source(
-        inputs=config.inputs,
-        passes=config.passes,
-        description="simulated DSC-MRI, wide random regime, sampled on the fly",
-        n_validation=config.validation_subjects * config.slices_per_subject,
-        training=training,
-        validation=validation,
-        close=stacks.close,
-    )
-
-
-def _cohort_source(config: TrainConfig) -> _Source:
-    patients = {patient.name: patient for patient in find_patients(Path(config.data), target=config.target)}
-    split = split_patients(list(patients), seed=config.seed)
-    inputs = config.inputs
-    if inputs.normalisation == "training-max":
-        largest = training_maximum([patients[name] for name in split.train])
-        inputs = inputs.model_copy(update={"training_max": largest})
-
-    def read(names: Sequence[str]) -> list[Stack]:
-        return [_named_stack(patients[name], inputs, config.slices) for name in names]
-
-    validation = read(split.validation)
-    kept = read(split.train)
-    return _Source(
-        inputs=inputs,
-        passes=1,
-        description=f"cohort of {len(patients)} patients, target {config.target}, split {len(split.train)}/{len(split.validation)}/{len(split.test)}",
-        n_validation=sum(len(stack) for stack in validation),
-        training=lambda epoch: kept,
-        validation=lambda: validation,
-        close=lambda: None,
-    )
-
-
-def _named_stack(patient: Patient, inputs: InputContract, slices: str) -> Stack:
-    try:
-        return patient_stack(patient, inputs, slices=slices)
-    except InputError as error:
-        raise InputError(f"patient {patient.name}: {error}") from error
 
 
 def _batches(
@@ -477,98 +274,6 @@ def _average_into(average: dict[str, Tensor], network: nn.Module, decay: float) 
             average[name].copy_(tensor)
 
 
-def _begin_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
-    """Write the config of a new run, or check that of a run that goes on."""
-    path = folder / CONFIG
-    if not resume:
-        if (folder / PROGRESS).exists():
-            raise ConfigError(
-                f"{folder} holds a training run already; go on with --resume, or choose another folder"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
-        return
-    try:
-        before = TrainConfig.model_validate_json(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder} holds no training run to resume: {error}") from error
-    free = {"epochs", "minutes", "patience", "workers"}
-    changed = [
-        key
-        for key, value in before.model_dump().items()
-        if key not in free and value != getattr(config, key) and value != config.model_dump()[key]
-    ]
-    if changed:
-        raise ConfigError(
-            f"the run in {folder} was begun with other settings ({', '.join(changed)}); resume with the same, or begin anew"
-        )
-
-
-def _save_state(
-    folder: Path,
-    network: nn.Module,
-    average: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    state: _State,
-) -> None:
-    """Everything that a run needs to go on, as safetensors and JSON; each file replaced whole."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-    for index, values in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{key}": value for key, value in values.items()}
-    partial = folder / (STATE + ".part")
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, partial)
-    partial.replace(folder / STATE)
-    partial = folder / (PROGRESS + ".part")
-    partial.write_text(json.dumps(vars(state), indent=2) + "\n", "utf-8")
-    partial.replace(folder / PROGRESS)
-
-
-def _load_state(
-    folder: Path,
-    network: nn.Module,
-    average: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    device: torch.device,
-) -> _State:
-    try:
-        tensors = load_file(folder / STATE, device=str(device))
-        state = _State(**json.loads((folder / PROGRESS).read_text("utf-8")))
-        network.load_state_dict(_part(tensors, "network."))
-        average.update(_part(tensors, "average."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _part(tensors, "optimiser.").items():
-            index, key = name.split(".", 1)
-            moments.setdefault(int(index), {})[key] = tensor
-        optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"the state in {folder} cannot be resumed: {str(error).splitlines()[0]}") from error
-    return state
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _write_log(folder: Path, state: _State, training_loss: float, scores: Scores) -> None:
-    path = folder / LOG
-    row = {
-        "epoch": state.epoch,
-        "step": state.step,
-        "seconds": round(state.seconds, 1),
-        "training_loss": training_loss,
-        "validation_loss": scores.loss,
-        "validation_mae": scores.mae,
-        "validation_nrmse_tissue": scores.nrmse_tissue,
-    }
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
     """Multiply-adds of one slice, counted by PyTorch's own counter (two operations each)."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -584,7 +289,7 @@ def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
 
 
 def _card_fields(
-    config: TrainConfig, source: _Source, network: nn.Module, state: _State, scores: Scores, ended_by: str
+    config: TrainConfig, source: Source, network: nn.Module, state: RunState, scores: Scores, ended_by: str
 ) -> dict[str, Any]:
     quantity = QUANTITIES[config.target]
     return {
@@ -620,11 +325,9 @@ def _card_fields(
 
 
 def _finish_card(
-    folder: Path, state: _State, ended_by: Literal["epochs", "minutes", "patience"]
+    folder: Path, state: RunState, ended_by: Literal["epochs", "minutes", "patience"]
 ) -> ModelCard:
     """Write into the best checkpoint's card how the whole run ended."""
-    from perfmap.models.checkpoint import CARD, read_card
-
     card = read_card(folder / "model")
     record = card.training.model_copy(
         update={

@@ -78,9 +78,9 @@ def to_matrix(
     rows = resampling_matrix(mask.shape[0], matrix, extent, interpolation)
     columns = resampling_matrix(mask.shape[1], matrix, extent, interpolation)
     weight = mask.astype(np.float32)
-    coverage = rows @ weight @ columns.T
+    coverage = np.asarray(rows @ weight @ columns.T, dtype=np.float32)
     half = np.tensordot(rows, image * weight[..., None], axes=(1, 0))  # (matrix, y, c)
-    full = np.matmul(columns, half)  # (matrix, matrix, c)
+    full = np.asarray(np.matmul(columns, half), dtype=np.float32)  # (matrix, matrix, c)
     full /= np.maximum(coverage, 1e-6)[..., None]
     full[coverage <= 0.0] = 0.0
     return full, coverage

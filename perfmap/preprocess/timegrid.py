@@ -34,7 +34,7 @@ class TimeMapping:
 
 def grid_offsets(inputs: InputContract) -> NDArray[np.float64]:
     """Times of the grid points relative to the bolus arrival, s. Shape (n_times,)."""
-    return np.arange(inputs.n_times) * inputs.time_step - inputs.before_arrival
+    return np.arange(inputs.n_times, dtype=np.float64) * inputs.time_step - inputs.before_arrival
 
 
 def map_time(

@@ -1,0 +1,145 @@
+"""The folder of a training run: config, log, and a state from which it goes on. No pickle in it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from perfmap.engine.train_config import TrainConfig
+from perfmap.errors import ConfigError, ModelError
+
+CONFIG, LOG, STATE, PROGRESS = "config.json", "log.csv", "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Losses over a set of slices.
+
+    Attributes
+    ----------
+    loss : float
+        Weighted mean squared error, as in training.
+    mae : float
+        Mean absolute error over the brain, unit of the target.
+    nrmse_tissue : float
+        RMS error over tissue divided by the RMS of the reference there.
+    """
+
+    loss: float
+    mae: float
+    nrmse_tissue: float
+
+
+@dataclass
+class RunState:
+    """What a resumed run needs beside the tensors."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    learning_rate: float = 0.0
+    n_slices: int = 0
+    stale: int = 0
+
+
+def begin_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
+    """Write the config of a new run, or check that of a run that goes on."""
+    path = folder / CONFIG
+    if not resume:
+        if (folder / PROGRESS).exists():
+            raise ConfigError(
+                f"{folder} holds a training run already; go on with --resume, or choose another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
+        return
+    try:
+        before = TrainConfig.model_validate_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder} holds no training run to resume: {error}") from error
+    free = {"epochs", "minutes", "patience", "workers"}
+    changed = [
+        key
+        for key, value in before.model_dump().items()
+        if key not in free and value != getattr(config, key) and value != config.model_dump()[key]
+    ]
+    if changed:
+        raise ConfigError(
+            f"the run in {folder} was begun with other settings ({', '.join(changed)}); "
+            "resume with the same, or begin anew"
+        )
+
+
+def save_state(
+    folder: Path,
+    network: nn.Module,
+    average: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    state: RunState,
+) -> None:
+    """Everything that a run needs to go on, as safetensors and JSON; each file replaced whole."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
+    for index, values in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{key}": value for key, value in values.items()}
+    partial = folder / (STATE + ".part")
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, partial)
+    partial.replace(folder / STATE)
+    partial = folder / (PROGRESS + ".part")
+    partial.write_text(json.dumps(vars(state), indent=2) + "\n", "utf-8")
+    partial.replace(folder / PROGRESS)
+
+
+def load_state(
+    folder: Path,
+    network: nn.Module,
+    average: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    device: torch.device,
+) -> RunState:
+    """Put the tensors of a run into network, running average and optimiser; return the rest of its state."""
+    try:
+        tensors = load_file(folder / STATE, device=str(device))
+        state = RunState(**json.loads((folder / PROGRESS).read_text("utf-8")))
+        network.load_state_dict(_part(tensors, "network."))
+        average.update(_part(tensors, "average."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, "optimiser.").items():
+            index, key = name.split(".", 1)
+            moments.setdefault(int(index), {})[key] = tensor
+        optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"the state in {folder} cannot be resumed: {str(error).splitlines()[0]}") from error
+    return state
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def write_log(folder: Path, state: RunState, training_loss: float, scores: Scores) -> None:
+    """Add one epoch to ``log.csv``."""
+    path = folder / LOG
+    row = {
+        "epoch": state.epoch,
+        "step": state.step,
+        "seconds": round(state.seconds, 1),
+        "training_loss": training_loss,
+        "validation_loss": scores.loss,
+        "validation_mae": scores.mae,
+        "validation_nrmse_tissue": scores.nrmse_tissue,
+    }
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)

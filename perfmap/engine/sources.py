@@ -1,0 +1,109 @@
+"""Where training examples come from: the simulator on the fly, or a cohort on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfmap.engine.dataset import (
+    TRAIN,
+    VALIDATION,
+    Patient,
+    SimulatedStacks,
+    Stack,
+    find_patients,
+    patient_stack,
+    split_patients,
+    training_maximum,
+)
+from perfmap.engine.train_config import SIMULATOR, TrainConfig
+from perfmap.errors import ConfigError, InputError
+from perfmap.models.card import InputContract
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where stacks come from."""
+
+    inputs: InputContract
+    passes: int
+    description: str
+    n_validation: int
+    training: Callable[[int], list[Stack]]
+    validation: Callable[[], list[Stack]]
+    close: Callable[[], None]
+
+
+def open_source(config: TrainConfig) -> Source:
+    """The source a config names; InputError or ConfigError if it cannot be used."""
+    return _simulated_source(config) if config.data == SIMULATOR else _cohort_source(config)
+
+
+def _simulated_source(config: TrainConfig) -> Source:
+    if config.target != "nrcbv":
+        raise ConfigError(f"target '{config.target}' is not simulated on the fly, only nrcbv; give DATA")
+    if config.inputs.normalisation == "training-max":
+        raise ConfigError(
+            "normalisation 'training-max' wants training data on disk; give DATA, or use log-ratio"
+        )
+    stacks = SimulatedStacks(
+        config.inputs, seed=config.seed, n_slices=config.slices_per_subject, workers=config.workers
+    )
+    n = config.subjects_per_epoch
+    ahead: dict[int, list[Future[Stack]]] = {}
+
+    def training(epoch: int) -> list[Stack]:
+        """Stacks of this epoch; those of the next are begun."""
+        for e in (epoch, epoch + 1):
+            if e not in ahead and e < config.epochs:
+                ahead[e] = stacks.submit(TRAIN, range(e * n, (e + 1) * n))
+        return [future.result() for future in ahead.pop(epoch)]
+
+    def validation() -> list[Stack]:
+        return [future.result() for future in stacks.submit(VALIDATION, range(config.validation_subjects))]
+
+    return Source(
+        inputs=config.inputs,
+        passes=config.passes,
+        description="simulated DSC-MRI, wide random regime, sampled on the fly",
+        n_validation=config.validation_subjects * config.slices_per_subject,
+        training=training,
+        validation=validation,
+        close=stacks.close,
+    )
+
+
+def _cohort_source(config: TrainConfig) -> Source:
+    patients = {patient.name: patient for patient in find_patients(Path(config.data), target=config.target)}
+    split = split_patients(list(patients), seed=config.seed)
+    inputs = config.inputs
+    if inputs.normalisation == "training-max":
+        largest = training_maximum([patients[name] for name in split.train])
+        inputs = inputs.model_copy(update={"training_max": largest})
+
+    def read(names: Sequence[str]) -> list[Stack]:
+        return [_named_stack(patients[name], inputs, config.slices) for name in names]
+
+    validation = read(split.validation)
+    kept = read(split.train)
+    return Source(
+        inputs=inputs,
+        passes=1,
+        description=(
+            f"cohort of {len(patients)} patients, target {config.target}, "
+            f"split {len(split.train)}/{len(split.validation)}/{len(split.test)}"
+        ),
+        n_validation=sum(len(stack) for stack in validation),
+        training=lambda epoch: kept,
+        validation=lambda: validation,
+        close=lambda: None,
+    )
+
+
+def _named_stack(patient: Patient, inputs: InputContract, slices: str) -> Stack:
+    try:
+        return patient_stack(patient, inputs, slices=slices)
+    except InputError as error:
+        raise InputError(f"patient {patient.name}: {error}") from error

@@ -1,0 +1,85 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perfmap.models.card import InputContract
+
+SIMULATOR = "simulator"
+
+
+class TrainConfig(BaseModel):
+    """Everything a training run depends on; saved beside its results.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model.
+    architecture, arguments
+        Network and its keyword arguments.
+    inputs : InputContract
+    data : str
+        ``simulator``, or a cohort folder or CSV manifest.
+    target : str
+        Quantity of the reference maps.
+    slices : str
+        Slice rule for cohorts: ``paper``, ``all`` or start:stop:step.
+    seed : int
+    epochs : int
+        Upper bound; the cosine schedule ends there.
+    minutes : float or None
+        Wall-clock budget. The schedule then follows whichever of the two is further on.
+    patience : int or None
+        Epochs without a better validation loss after which training ends.
+    subjects_per_epoch, slices_per_subject, passes : int
+        Simulator only: fresh subjects an epoch, slices of each, and how often each slice is seen.
+    validation_subjects : int
+        Simulator only.
+    batch : int
+    learning_rate, weight_decay : float
+        Of AdamW.
+    schedule : {"cosine", "plateau", "constant"}
+    ema : float
+        Decay of the running average of the weights that is validated and kept; 0 keeps the weights themselves.
+    small_class_weight : float
+        Weight of vessel and CSF pixels in the squared loss; 1 is the paper's plain MSE.
+    target_limit : float
+        Reference values are clipped here in the loss.
+    precision : {"auto", "bf16", "fp32"}
+        ``auto``: bf16 autocast on a processor or card that computes in it.
+    deterministic : bool
+        The same seed gives the same weights on the same machine and number of threads.
+    workers : int
+        Processes that simulate.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    architecture: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    inputs: InputContract = InputContract()
+    data: str = SIMULATOR
+    target: str = "nrcbv"
+    slices: str = "all"
+    seed: int = 0
+    epochs: int = Field(default=60, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1)
+    subjects_per_epoch: int = Field(default=160, ge=1)
+    slices_per_subject: int = Field(default=6, ge=1)
+    passes: int = Field(default=3, ge=1)
+    validation_subjects: int = Field(default=24, ge=1)
+    batch: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    small_class_weight: float = Field(default=0.1, ge=0, le=1)
+    target_limit: float = Field(default=15.0, gt=0)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    deterministic: bool = False
+    workers: int = Field(default=1, ge=1)
