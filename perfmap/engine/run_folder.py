@@ -66,11 +66,8 @@ def begin_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder} holds no training run to resume: {error}") from error
     free = {"epochs", "minutes", "patience", "workers"}
-    changed = [
-        key
-        for key, value in before.model_dump().items()
-        if key not in free and value != getattr(config, key) and value != config.model_dump()[key]
-    ]
+    old, new = before.model_dump(exclude=free), config.model_dump(exclude=free)
+    changed = [key for key in old if old[key] != new[key]]
     if changed:
         raise ConfigError(
             f"the run in {folder} was begun with other settings ({', '.join(changed)}); "

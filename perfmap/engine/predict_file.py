@@ -1,0 +1,149 @@
+"""One file in, one map and its sidecar out: the thin edge between `predict` and the disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perfmap.engine.predict import PredictConfig, Prediction, predict
+from perfmap.engine.provenance import map_sidecar
+from perfmap.errors import InputError
+from perfmap.io.files import check_output, sweep_partial
+from perfmap.io.nifti import read_series, read_volume, write_volume
+from perfmap.io.sidecar import image_stem, sha256_of, sidecar_path, write_json
+from perfmap.models.checkpoint import Checkpoint
+from perfmap.quantities import RESEARCH_ONLY
+from perfmap.series import Series
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times that the user gives, s; None: read from header and sidecar."""
+
+    time_step: float | None = None
+    repetition_time: float | None = None
+    echo_time: float | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished prediction: what was made, and where it was written."""
+
+    series: Series
+    prediction: Prediction
+    map_path: Path
+    validity_path: Path | None
+    manifest: dict[str, Any]
+
+
+def map_path_for(input_path: Path, output: Path, quantity: str) -> Path:
+    """`output` itself where it names a NIfTI file, else ``<output>/<case>_<quantity>.nii.gz``."""
+    if output.name.lower().endswith((".nii", ".nii.gz")):
+        return output
+    return output / f"{image_stem(input_path)}_{quantity}.nii.gz"
+
+
+def predict_file(
+    input_path: Path,
+    output: Path,
+    checkpoint: Checkpoint,
+    config: PredictConfig,
+    *,
+    timing: Timing = Timing(),  # noqa: B008  (frozen)
+    mask_path: Path | None = None,
+    write_validity: bool = False,
+    overwrite: bool = False,
+    threads: int = 1,
+    on_slice: Callable[[int, int], None] = lambda done, total: None,
+) -> Done:
+    """Predict the map of a NIfTI series and write it with its sidecar.
+
+    The sidecar is the same whenever input, model, settings and version are; run times stand in the manifest
+    that is returned.
+
+    Parameters
+    ----------
+    input_path : Path
+        4D NIfTI.
+    output : Path
+        A ``.nii`` or ``.nii.gz`` file, or a folder.
+    checkpoint : Checkpoint
+    config : PredictConfig
+    timing : Timing
+    mask_path : Path, optional
+        Brain mask on the grid of the series.
+    write_validity : bool
+        Write ``<map>_validity.nii.gz`` beside the map.
+    overwrite : bool
+        Whether files may be replaced.
+    threads : int
+    on_slice : callable
+        Called with (slices done, slices in all).
+
+    Raises
+    ------
+    InputError
+        If an input is refused or an output cannot be written.
+    ConfigError
+        If an output exists and `overwrite` is False.
+    """
+    began = time.monotonic()
+    map_path = map_path_for(input_path, output, checkpoint.card.outputs.quantity)
+    validity_path = map_path.with_name(f"{image_stem(map_path)}_validity.nii.gz") if write_validity else None
+    inputs = [input_path, sidecar_path(input_path), *([mask_path] if mask_path else [])]
+    for path in (map_path, sidecar_path(map_path), validity_path):
+        if path is not None:
+            check_output(path, inputs=inputs, overwrite=overwrite)
+    sweep_partial(map_path.parent)
+
+    series = read_series(
+        input_path,
+        time_step=timing.time_step,
+        repetition_time=timing.repetition_time,
+        echo_time=timing.echo_time,
+    )
+    mask = None
+    if mask_path is not None:
+        mask = read_volume(mask_path, like=series).array > 0
+        if not mask.any():
+            raise InputError(f"mask {mask_path} is empty; wanted voxels above 0 where the brain is")
+    read = time.monotonic()
+    prediction = predict(series, checkpoint, config, mask=mask, threads=threads, on_slice=on_slice)
+    predicted = time.monotonic()
+
+    sidecar = map_sidecar(
+        series,
+        prediction.prepared,
+        checkpoint.card,
+        config,
+        input_sha256=sha256_of(input_path),
+        mask_sha256=sha256_of(mask_path) if mask_path else None,
+    )
+    if validity_path is not None:
+        validity = prediction.maps["validity"]
+        write_volume(validity, validity_path, grid=series.grid, dtype=np.uint8, overwrite=overwrite)
+    write_json(sidecar, sidecar_path(map_path), overwrite=overwrite)
+    # The map comes last: where it stands, everything else stands too.
+    volume = prediction.maps[checkpoint.card.outputs.quantity]
+    write_volume(volume, map_path, grid=series.grid, overwrite=overwrite)
+    written = time.monotonic()
+    manifest = {
+        "warning": RESEARCH_ONLY,
+        "map": map_path.name,
+        "map_sha256": sha256_of(map_path),
+        "sidecar": sidecar,
+        "seconds": {
+            "read": round(read - began, 3),
+            "predict": round(predicted - read, 3),
+            "write": round(written - predicted, 3),
+            "total": round(written - began, 3),
+        },
+        "threads": threads,
+        "device": config.device,
+    }
+    return Done(series, prediction, map_path, validity_path, manifest)
