@@ -1,0 +1,140 @@
+"""The wheel by itself: installed into a separate environment, it predicts without the source tree and without network.
+
+To be affordable in every run, that environment has only the wheel installed and borrows the heavy dependencies (torch,
+nibabel, ...) of the one that runs the tests. `.ci/run` does the same with nothing borrowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import perfmap
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.wheel
+
+# Loaded by the separate environment at start: whoever asks for a connection is refused.
+NO_NETWORK = """
+import socket
+def refuse(*_args, **_kwargs):
+    raise OSError("this test has no network")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command with an environment that knows neither the source tree nor the home folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    surroundings = {**kept, "HOME": str(cwd), "MPLCONFIGDIR": str(cwd / "matplotlib")}
+    return subprocess.run(
+        [str(c) for c in command], cwd=cwd, env=surroundings, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    built = run(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=folder
+    )
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` folder of an environment that holds the wheel, borrowed dependencies and no network."""
+    home = tmp_path_factory.mktemp("environment")
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", wheel]
+    done = run(*pip, cwd=home)
+    assert done.returncode == 0, done.stderr
+    own = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
+    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (own / "borrowed.pth").write_text("\n".join(sorted(borrowed)) + "\n")
+    (own / "no_network.py").write_text(NO_NETWORK)
+    (own / "no_network.pth").write_text("import no_network\n")
+    return home / "bin"
+
+
+def two_tissues(*, time_step: float) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """A disc of white matter with a disc of grey matter (twice the CBV) in it, after one gamma-variate bolus."""
+    n, n_slices, n_times = 96, 6, 60
+    x, y = np.meshgrid(np.linspace(-1, 1, n), np.linspace(-1, 1, n), indexing="ij")
+    radius = np.hypot(x / 0.75, y / 0.9)
+    brain = np.repeat((radius < 1)[..., None], n_slices, axis=2)
+    grey = np.repeat((radius < 0.45)[..., None], n_slices, axis=2)
+    time = np.maximum(time_step * np.arange(n_times) - 25.0, 0.0)  # s after the arrival
+    bolus = (time / 6.0) ** 3 * np.exp(3.0 - time / 2.0)  # gamma variate, 1 at its peak 6 s after the arrival
+    delta_r2star = 0.35 * (1.0 + grey)[..., None] * bolus * brain[..., None]
+    rng = np.random.default_rng(0)
+    signal = 900.0 * brain[..., None] * np.exp(-delta_r2star) + rng.normal(0.0, 6.0, (*brain.shape, n_times))
+    return np.abs(signal).astype(np.float32), grey, brain & ~grey
+
+
+def write_series(path: Path) -> tuple[nib.Nifti1Image, NDArray[np.bool_], NDArray[np.bool_]]:
+    signal, grey, white = two_tissues(time_step=1.5)
+    image = nib.Nifti1Image(signal, np.diag([-2.0, 2.0, 5.0, 1.0]))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((2.0, 2.0, 5.0, 1.5))
+    nib.save(image, path)
+    return image, grey, white
+
+
+def test_wheel_carries_code_licence_and_every_checkpoint_with_its_card(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        cards = sorted(
+            name for name in names if name.startswith("perfmap/_weights/") and name.endswith("card.json")
+        )
+        assert cards, "the wheel holds no checkpoint"
+        for name in cards:
+            card: dict[str, Any] = json.loads(archive.read(name))
+            weights = archive.read(name.replace("card.json", "model.safetensors"))
+            assert hashlib.sha256(weights).hexdigest() == card["sha256"]
+    assert {name.split("/")[0] for name in names} == {"perfmap", f"perfmap-{perfmap.__version__}.dist-info"}
+    assert f"perfmap-{perfmap.__version__}.dist-info/licenses/LICENSE" in names
+    assert "perfmap/py.typed" in names
+
+
+def test_installed_package_is_the_wheels_and_has_no_network(installed: Path, tmp_path: Path) -> None:
+    where = run(installed / "python", "-c", "import perfmap; print(perfmap.__file__)", cwd=tmp_path)
+    assert Path(where.stdout.strip()).is_relative_to(installed.parent), where.stderr
+    refused = run(
+        installed / "python", "-c", "import socket; socket.create_connection(('::1', 9))", cwd=tmp_path
+    )
+    assert "this test has no network" in refused.stderr
+    version = run(installed / "perfmap", "--version", cwd=tmp_path)
+    assert perfmap.__version__ in version.stdout
+
+
+def test_wheel_predicts_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    image, grey, white = write_series(tmp_path / "dsc.nii.gz")
+    done = run(installed / "perfmap", "predict", "dsc.nii.gz", "-o", "nrcbv.nii.gz", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = nib.load(tmp_path / "nrcbv.nii.gz")
+    assert written.shape == image.shape[:3]
+    np.testing.assert_array_equal(written.affine, image.affine)
+    nrcbv = np.asanyarray(written.dataobj)
+    assert np.isfinite(nrcbv).all()
+    assert nrcbv.min() >= 0.0
+    # Twice the blood volume must read higher, whatever the network's scale.
+    assert np.median(nrcbv[grey]) > 1.2 * np.median(nrcbv[white]) > 0.0
+    sidecar = (tmp_path / "nrcbv.json").read_text("utf-8")
+    assert perfmap.__version__ in sidecar
