@@ -86,18 +86,19 @@ def terminal_logging() -> Iterator[None]:
 
 
 @contextmanager
-def progress(description: str, *, total: int, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr while the block runs; give the function that moves it on by n.
+def progress(description: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr while the block runs; give the function that takes (done, total).
 
     The bar is drawn on a terminal only, and not when `quiet`. The log gets a line at each tenth.
     """
-    done = 0
+    logged = 0
 
-    def record(n: int) -> None:
-        nonlocal done
-        before, done = done, done + n
-        if total and 10 * done // total > 10 * before // total:
+    def record(done: int, total: int) -> None:
+        nonlocal logged
+        tenths = 10 * done // max(total, 1)
+        if tenths > logged:
             _logger.info("%s: %d of %d", description, done, total)
+        logged = tenths
 
     if quiet or not sys.stderr.isatty():
         yield record
@@ -108,13 +109,13 @@ def progress(description: str, *, total: int, quiet: bool = False) -> Iterator[C
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(description, total=None)
 
-        def advance(n: int) -> None:
-            record(n)
-            bar.advance(task, n)
+        def update(done: int, total: int) -> None:
+            record(done, total)
+            bar.update(task, completed=done, total=total)
 
-        yield advance
+        yield update
 
 
 def emit_json(content: Mapping[str, Any], target: str | None, *, overwrite: bool = False) -> None:
