@@ -149,12 +149,6 @@ def threshold_otsu(values: FloatMap, *, n_bins: int = 256) -> float:
     return float(edge[1 + np.nanargmax(between[:-1])])
 
 
-def slice_axis_of(voxel_size: Size) -> int:
-    """Axis across the slices: the one with the longest edge; z where there is none longer than the rest."""
-    longest = int(np.argmax(voxel_size))
-    return longest if voxel_size[longest] > 1.05 * voxel_size[2] else 2
-
-
 def ball(voxel_size: Size, *, radius: float) -> Mask:
     """Structuring element: the voxels whose centre lies within `radius` (mm) of the middle one."""
     reach = [int(radius / edge) for edge in voxel_size]

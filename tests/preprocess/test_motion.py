@@ -1,0 +1,189 @@
+"""Motion: a known displacement comes back, a bolus is not taken for one, a series at rest stays as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from perfmap.errors import ConfigError, InputError
+from perfmap.preprocess.motion import THRESHOLD, correct_motion, estimate_displacement
+
+VOXEL = (2.5, 2.5, 5.0)
+SHAPE = (80, 80, 14)
+BASELINE = slice(0, 4)
+N_TIMES = 10
+DEPTH = np.array([0, 0, 0, 0, 0, 0.4, 1.0, 0.6, 0.3, 0.2])  # of the bolus
+
+
+def still_head(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Signal and fractional bolus loss of a head: scalp, bone, grey and white matter, ventricle, vessels."""
+    x, y, z = np.meshgrid(
+        *(edge * (np.arange(n) - (n - 1) / 2) for n, edge in zip(shape, VOXEL, strict=True)), indexing="ij"
+    )
+
+    def ellipsoid(a: float, b: float, c: float, middle: tuple[float, float, float] = (0, 0, 0)) -> np.ndarray:
+        return ((x - middle[0]) / a) ** 2 + ((y - middle[1]) / b) ** 2 + ((z - middle[2]) / c) ** 2 < 1
+
+    rng = np.random.default_rng(4)
+    texture = np.zeros(shape)
+    for _ in range(12):
+        kx, ky, kz = rng.normal(size=3) / 11
+        texture += np.sin(kx * x + ky * y + kz * z + rng.uniform(0, 6))
+    signal, loss = np.zeros(shape), np.zeros(shape)
+    signal[ellipsoid(80, 94, 60)] = 150
+    signal[ellipsoid(73, 87, 53)] = 15
+    brain = ellipsoid(66, 80, 46)
+    signal[brain], loss[brain] = 500, 0.19
+    signal[brain & (texture > 0.5)], loss[brain & (texture > 0.5)] = 600, 0.36
+    signal[brain & (np.abs(texture) < 0.2)], loss[brain & (np.abs(texture) < 0.2)] = 580, 0.6
+    ventricle = ellipsoid(12, 34, 18, (5, 8, 4))
+    signal[ventricle], loss[ventricle] = 800, 0
+    return ndimage.gaussian_filter(signal, (1, 1, 0.5), mode="nearest"), ndimage.gaussian_filter(
+        loss, (1, 1, 0.5)
+    )
+
+
+def moving_series(
+    parameters: np.ndarray, *, shape: tuple[int, int, int] = SHAPE, noise: float = 10.0
+) -> np.ndarray:
+    """The head at the position given for each volume (°, mm), with a bolus and Rician noise."""
+    rng = np.random.default_rng(1)
+    signal, loss = still_head(shape)
+    series = np.empty((*shape, len(parameters)), dtype=np.float32)
+    edge, middle = np.array(VOXEL), (np.array(shape) - 1) / 2
+    for t, (row, depth) in enumerate(zip(parameters, DEPTH, strict=True)):
+        volume = signal * (1 - depth * loss)
+        if row.any():  # the value at place q was at rest at R⁻¹(q − shift)
+            inverse = np.linalg.inv(rotation(row[:3]))
+            matrix = inverse * edge / edge[:, None]
+            offset = middle - matrix @ middle - (inverse @ row[3:]) / edge
+            volume = ndimage.affine_transform(volume, matrix, offset, order=1, mode="nearest")
+        noisy = volume + noise * rng.standard_normal(shape)
+        series[..., t] = np.hypot(noisy, noise * rng.standard_normal(shape)) if noise else volume
+    return series
+
+
+def rotation(degrees: np.ndarray) -> np.ndarray:
+    """ITK's order: about y, then x, then z."""
+    rx, ry, rz = (
+        Rotation.from_euler(axis, angle, degrees=True).as_matrix()
+        for axis, angle in zip("xyz", degrees, strict=True)
+    )
+    return rz @ rx @ ry
+
+
+def path(volumes: slice, row: list[float]) -> np.ndarray:
+    parameters = np.zeros((N_TIMES, 6))
+    parameters[volumes] = row
+    return parameters
+
+
+def places(shape: tuple[int, int, int]) -> np.ndarray:
+    """Points of the brain, mm."""
+    brain = np.argwhere(still_head(shape)[0] > 400)[::50]
+    return (brain - (np.array(shape) - 1) / 2) * VOXEL
+
+
+def misplaced(found: np.ndarray, true: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Mean distance, in voxels along the worst axis, of the head's points between two sets of parameters."""
+    points = places(shape)
+    apart = [
+        points @ (rotation(a[:3]) - rotation(b[:3])).T + a[3:] - b[3:]
+        for a, b in zip(found, true, strict=True)
+    ]
+    return np.array([np.abs(d / VOXEL).mean(axis=0).max() for d in apart])
+
+
+def test_known_rigid_displacement_is_recovered_during_the_bolus() -> None:
+    true = path(slice(4, None), [1.0, -0.5, 2.0, 3.1, -1.7, 2.0])
+    true[8:] = [0.0, 0.6, -1.5, -1.0, 2.2, -1.5]
+    series = moving_series(true, noise=2.0)
+    corrected, report = correct_motion(series, voxel_size=VOXEL, baseline=BASELINE)
+    assert report is not None
+    assert report.corrected
+    assert misplaced(report.parameters, true, SHAPE).max() < 0.2
+    at_rest = moving_series(np.zeros((N_TIMES, 6)), noise=0.0)
+    brain = ndimage.binary_erosion(still_head(SHAPE)[0] > 400, iterations=2)
+    before = np.abs(series - at_rest)[brain].mean()
+    assert np.abs(corrected - at_rest)[brain].mean() < 0.5 * before
+
+
+def test_displacement_is_the_distance_the_head_has_moved() -> None:
+    true = path(slice(5, None), [0, 0, 0, 3.0, 0, 4.0])
+    report = estimate_displacement(moving_series(true), voxel_size=VOXEL, baseline=BASELINE)
+    assert report.displacement[5:] == pytest.approx(5.0, abs=0.3)
+    assert report.displacement[:5].max() < 0.2
+    assert report.max_displacement == report.displacement.max()
+
+
+@pytest.mark.parametrize("noise", [5.0, 25.0])
+@pytest.mark.parametrize("n_slices", [1, 14])
+def test_bolus_alone_is_not_taken_for_motion(noise: float, n_slices: int) -> None:
+    series = moving_series(np.zeros((N_TIMES, 6)), shape=(80, 80, n_slices), noise=noise)
+    corrected, report = correct_motion(series, voxel_size=VOXEL, baseline=BASELINE)
+    assert report is not None
+    assert report.max_displacement < THRESHOLD
+    assert not report.corrected
+    assert corrected is series
+
+
+def test_head_at_rest_is_left_in_place_even_where_registration_is_asked_for() -> None:
+    series = moving_series(np.zeros((N_TIMES, 6)), noise=0.0)[..., :5]
+    corrected, report = correct_motion(series, voxel_size=VOXEL, baseline=BASELINE, mode="on")
+    assert report is not None
+    assert report.corrected
+    assert report.max_displacement < 0.1
+    assert np.abs(corrected - series).mean() < 0.01 * series.mean()
+
+
+@pytest.mark.parametrize("n_slices", [1, 2, 3])
+def test_few_slices_are_registered_within_the_slice(n_slices: int) -> None:
+    shape = (80, 80, n_slices)
+    true = path(slice(4, None), [0, 0, 3.0, 2.5, -3.0, 0])
+    corrected, report = correct_motion(moving_series(true, shape=shape), voxel_size=VOXEL, baseline=BASELINE)
+    assert report is not None
+    assert report.in_plane_only
+    assert np.array_equal(report.parameters[:, [0, 1, 5]], np.zeros((N_TIMES, 3)))
+    assert misplaced(report.parameters, true, shape).max() < 0.2
+    assert corrected.shape == (*shape, N_TIMES)
+
+
+def test_slices_may_lie_across_any_axis() -> None:
+    true = path(slice(4, None), [0, 0, 3.0, 2.5, -3.0, 0])
+    axial = moving_series(true, shape=(80, 80, 1))
+    sagittal = np.moveaxis(axial, 2, 0)
+    report = estimate_displacement(sagittal, voxel_size=(5.0, 2.5, 2.5), baseline=BASELINE)
+    assert report.in_plane_only
+    assert report.parameters[5] == pytest.approx([3.0, 0, 0, 0, 2.5, -3.0], abs=0.5)
+
+
+def test_same_series_gives_the_same_bytes_and_nothing_below_zero() -> None:
+    series = moving_series(path(slice(4, None), [0, 0, 0, 4.0, 0, 0]), shape=(80, 80, 3))
+    first, second = (correct_motion(series, voxel_size=VOXEL, baseline=BASELINE)[0] for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+    assert first.min() >= 0
+
+
+def test_scale_of_the_signal_does_not_matter() -> None:
+    series = moving_series(path(slice(4, None), [0, 0, 0, 4.0, 0, 0]), shape=(80, 80, 1))
+    first, second = (estimate_displacement(k * series, voxel_size=VOXEL, baseline=BASELINE) for k in (1, 64))
+    assert first.displacement == pytest.approx(second.displacement, abs=0.05)
+
+
+def test_off_measures_nothing() -> None:
+    series = np.ones((4, 4, 4, 5), dtype=np.float32)
+    assert correct_motion(series, voxel_size=VOXEL, baseline=BASELINE, mode="off") == (series, None)
+
+
+def test_refusals_say_what_was_wanted() -> None:
+    series = np.ones((8, 8, 4, 5), dtype=np.float32)
+    with pytest.raises(InputError, match="flat"):
+        estimate_displacement(series, voxel_size=VOXEL, baseline=BASELINE)
+    with pytest.raises(InputError, match="none of 5 volumes"):
+        estimate_displacement(series, voxel_size=VOXEL, baseline=slice(7, 9))
+    with pytest.raises(InputError, match="four axes"):
+        estimate_displacement(series[..., 0], voxel_size=VOXEL, baseline=BASELINE)
+    with pytest.raises(ConfigError, match="auto, on, off"):
+        correct_motion(series, voxel_size=VOXEL, baseline=BASELINE, mode="yes")
