@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from perfmap.errors import ConfigError
 from perfmap.physics.aif import DispersionKind
 from perfmap.physics.residue import ResidueFamily
 
@@ -88,7 +89,7 @@ class AcquisitionParameters(_Record):
     """One DSC-MRI acquisition. Times in s, angles in degrees, relaxivities in 1/(s·mM)."""
 
     sequence: Sequence = "gradient-echo"
-    field_strength: Literal[1.5, 3.0] = 3.0
+    field_strength: float = Field(default=3.0, description="T: 1.5 or 3")
     echo_time: float = Field(default=0.030, ge=0)
     repetition_time: float = Field(default=1.5, ge=0, description="between two excitations of a slice, s")
     pulses_per_volume: int = Field(
@@ -128,6 +129,13 @@ class AcquisitionParameters(_Record):
     artefacts: ArtefactParameters = ArtefactParameters()
     motion: MotionParameters = MotionParameters()
     seed: int = 0
+
+    @field_validator("field_strength")
+    @classmethod
+    def _known_field(cls, value: float) -> float:
+        if value not in (1.5, 3.0):
+            raise ConfigError(f"field_strength is {value} T, wanted 1.5 or 3.0")
+        return value
 
     @property
     def time_step(self) -> float:
