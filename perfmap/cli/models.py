@@ -1,0 +1,67 @@
+"""``perfmap models``: what is shipped, and its cards."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from perfmap.cli.common import JsonTarget, Overwrite, emit_json
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME|PATH]", help="Show the whole card of this model.")
+    ] = None,
+    architectures: Annotated[
+        bool, typer.Option("--architectures", help="List the networks that 'perfmap train --arch' knows.")
+    ] = False,
+    json: JsonTarget = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """List the models that come with perfmap, or show a model's card.
+
+    Example: perfmap models unet-gru
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from perfmap.errors import ConfigError
+    from perfmap.io.sidecar import json_text
+    from perfmap.models import ARCHITECTURES
+    from perfmap.models.checkpoint import DEFAULT_MODEL, find_checkpoint, read_card, shipped_models
+
+    console = Console(soft_wrap=True)
+    if architectures and name is not None:
+        raise ConfigError("--architectures lists networks, a name shows one card; give one of them")
+    if architectures:
+        if json is not None:
+            emit_json({"architectures": sorted(ARCHITECTURES)}, json, overwrite=overwrite)
+        else:
+            for architecture in sorted(ARCHITECTURES):
+                typer.echo(architecture)
+        return
+    if name is not None:
+        card = read_card(find_checkpoint(name)).model_dump()
+        if json is not None:
+            emit_json(card, json, overwrite=overwrite)
+        else:
+            typer.echo(json_text(card), nl=False)
+        return
+    cards = {key: read_card(folder) for key, folder in shipped_models().items()}
+    if json is not None:
+        emit_json({key: card.model_dump() for key, card in cards.items()}, json, overwrite=overwrite)
+        return
+    table = Table("model", "network", "map", "parameters", "multiply-adds / slice", "trained on", "sha256")
+    for key, card in cards.items():
+        table.add_row(
+            f"{key} (default)" if key == DEFAULT_MODEL else key,
+            card.architecture,
+            card.outputs.quantity,
+            f"{card.parameters / 1e6:.2f} M",
+            f"{card.multiply_adds / 1e9:.2f} G",
+            card.training.data,
+            card.sha256[:12],
+        )
+    console.print(table)
+    typer.echo("Research use only. Not for diagnosis. Trained on simulated data; not clinically validated.")

@@ -1,0 +1,121 @@
+"""``perfmap predict``: a series in, a map out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perfmap.cli.common import (
+    JsonTarget,
+    LogFile,
+    Overwrite,
+    Quiet,
+    Verbose,
+    emit_json,
+    progress,
+    start_logging,
+)
+
+
+def predict(
+    input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="4D DSC-MRI series, .nii or .nii.gz.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Map to write (.nii, .nii.gz), or a folder for it."
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME|PATH", help="Shipped model by name (see 'perfmap models'), or a folder."),
+    ] = "unet-gru",
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    time_step: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Interval between two volumes, s; wins over header and sidecar."),
+    ] = None,
+    repetition_time: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Time between excitations, s, where it is not the time step."),
+    ] = None,
+    echo_time: Annotated[
+        float | None, typer.Option(metavar="S", help="Echo time, s. It cancels in a relative map.")
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Brain mask on the grid of the series; found if not given."),
+    ] = None,
+    validity: Annotated[
+        bool,
+        typer.Option("--validity", help="Write why each voxel has a reading or none: <map>_validity.nii.gz."),
+    ] = False,
+    nan: Annotated[bool, typer.Option("--nan", help="NaN instead of 0 where there is no reading.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a PNG of the map beside the plain integral.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a one-file HTML report to look through.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processor cores to use; all of them if not given.")
+    ] = None,
+    overwrite: Overwrite = False,
+    json: JsonTarget = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Predict the CBV map of a DSC-MRI series with a neural network. Research use only.
+
+    The map is nrCBV: CBV relative to normal-appearing white matter, a pure number, on exactly the input's grid.
+    A sidecar (.json) with model, settings and everything found in the series is written beside it.
+
+    Example: perfmap predict dsc.nii.gz -o cbv.nii.gz
+    """
+    start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
+
+    import logging
+    import os
+
+    from perfmap.engine.device import choose_device
+    from perfmap.engine.predict import PredictConfig
+    from perfmap.engine.predict_file import Timing, map_path_for, predict_file
+    from perfmap.io.files import check_output
+    from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
+
+    logger = logging.getLogger("perfmap")
+    choose_device(device)
+    checkpoint = load_checkpoint(find_checkpoint(model))
+    map_path = map_path_for(input_path, output, checkpoint.card.outputs.quantity)
+    for extra in (figure, report, None if json in (None, "-") else Path(json)):
+        if extra is not None:
+            check_output(extra, inputs=[input_path, map_path], overwrite=overwrite)
+    logger.info("model %s, sha256 %s", checkpoint.card.name, checkpoint.card.sha256)
+    with progress("slices", quiet=quiet) as advance:
+        done = predict_file(
+            input_path,
+            output,
+            checkpoint,
+            PredictConfig(device=device, outside_is_nan=nan),
+            timing=Timing(time_step, repetition_time, echo_time),
+            mask_path=mask,
+            write_validity=validity,
+            overwrite=overwrite,
+            threads=threads or os.cpu_count() or 1,
+            on_slice=advance,
+        )
+    for note in done.prediction.prepared.notes:
+        logger.warning("%s", note)
+    if figure is not None:
+        from perfmap.report.prediction import write_prediction_figure
+
+        write_prediction_figure(done, figure, overwrite=overwrite)
+    if report is not None:
+        from perfmap.report.prediction import write_prediction_report
+
+        write_prediction_report(done, report, overwrite=overwrite)
+    emit_json(done.manifest, json, overwrite=overwrite)
+    if json != "-" and not quiet:
+        typer.echo(str(done.map_path))

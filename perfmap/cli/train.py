@@ -1,0 +1,154 @@
+"""``perfmap train``: a network from simulated or own data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perfmap.cli.common import LogFile, Quiet, Verbose, start_logging
+
+
+class Normalisation(StrEnum):
+    """Strategies by name."""
+
+    LOG_RATIO = "log-ratio"
+    TRAINING_MAX = "training-max"
+
+
+class Schedule(StrEnum):
+    """How the learning rate falls."""
+
+    COSINE = "cosine"
+    PLATEAU = "plateau"
+    CONSTANT = "constant"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward pass."""
+
+    AUTO = "auto"
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="Cohort folder (<patient>/dsc.nii.gz with truth_<target>.nii.gz), or CSV manifest "
+            "(patient,series,reference[,labels]). Without it: the simulator, sampled on the fly.",
+        ),
+    ] = None,
+    arch: Annotated[
+        str, typer.Option(help="Network; 'perfmap models --architectures' lists them.")
+    ] = "unet-gru",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Run folder; runs/<name> if not given."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; that of the network if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the run folder.")] = False,
+    target: Annotated[str, typer.Option(help="Quantity of the reference maps.")] = "nrcbv",
+    normalisation: Annotated[
+        Normalisation,
+        typer.Option(help="How signal becomes input; training-max is the paper's and wants DATA."),
+    ] = Normalisation.LOG_RATIO,
+    slices: Annotated[str, typer.Option(help="Slices of DATA: all, paper, or start:stop:step.")] = "all",
+    seed: Annotated[int, typer.Option(min=0, help="Of split, weights, order and simulator.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs at the most.")] = 60,
+    minutes: Annotated[
+        float | None, typer.Option(help="Wall-clock budget; the schedule is fitted to it.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation loss.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Slices a step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its highest.")] = 1e-3,
+    schedule: Annotated[Schedule, typer.Option(help="How the learning rate falls.")] = Schedule.COSINE,
+    plain_mse: Annotated[
+        bool, typer.Option("--plain-mse", help="The paper's loss: vessels and CSF weigh as much as tissue.")
+    ] = False,
+    attention: Annotated[bool, typer.Option("--attention", help="scSE attention in every block.")] = False,
+    precision: Annotated[
+        Precision, typer.Option(help="auto takes bf16 where the machine has it.")
+    ] = Precision.AUTO,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Same seed, same weights, on the same machine.")
+    ] = False,
+    subjects: Annotated[
+        int, typer.Option(min=1, help="Fresh simulated subjects an epoch, 6 slices each.")
+    ] = 160,
+    validation_subjects: Annotated[
+        int, typer.Option(min=1, help="Simulated subjects of the validation part.")
+    ] = 24,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Cores the network uses; all if not given.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+) -> None:
+    """Train a network and keep the checkpoint that is best on the validation part.
+
+    The run folder holds the resolved settings, log.csv, a state to go on from (--resume) and the checkpoint in
+    model/, which 'perfmap predict --model DIR/model' takes.
+
+    Example: perfmap train --arch unet-gru --minutes 90
+    """
+    start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
+
+    import torch
+
+    from perfmap.cli.training_progress import training_progress
+    from perfmap.engine.train import train as run_training
+    from perfmap.engine.train_config import SIMULATOR, TrainConfig
+    from perfmap.models.card import InputContract
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    is_log_ratio = normalisation is Normalisation.LOG_RATIO
+    config = TrainConfig(
+        name=name or arch,
+        architecture=arch,
+        arguments={"attention": True} if attention else {},
+        inputs=InputContract(
+            normalisation=normalisation.value,
+            time_alignment="arrival" if is_log_ratio else "as-acquired",
+            interpolation="linear" if is_log_ratio else "nearest",
+            training_max=None if is_log_ratio else 1.0,
+        ),
+        data=SIMULATOR if data is None else str(data),
+        target=target,
+        slices=slices,
+        seed=seed,
+        epochs=epochs,
+        minutes=minutes,
+        patience=patience,
+        batch=batch,
+        learning_rate=learning_rate,
+        schedule=schedule.value,
+        small_class_weight=1.0 if plain_mse else 0.1,
+        precision=precision.value,
+        deterministic=deterministic,
+        subjects_per_epoch=subjects,
+        validation_subjects=validation_subjects,
+        workers=workers,
+    )
+    folder = output or Path("runs") / config.name
+    if data is None and not quiet:
+        typer.echo("no DATA given: training on simulated DSC-MRI, sampled on the fly", err=True)
+    with training_progress(quiet=quiet) as show:
+        card = run_training(config, folder, device=device, resume=resume, on_progress=show)
+    if not quiet:
+        typer.echo(
+            f"{folder / 'model'}: best of {card.training.epochs} epochs is {card.training.best_epoch}, "
+            f"validation nrmse_tissue {card.scores['validation_nrmse_tissue']:.4f}"
+        )
