@@ -10,16 +10,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from perfmap.errors import ConfigError, InputError
+from perfmap.preprocess.mask_cusum import track_boundary
+from perfmap.preprocess.mask_deepbet import deepbet_mask
+from perfmap.preprocess.slices import slice_axis
 
 Mask = NDArray[np.bool_]
 FloatMap = NDArray[np.floating]
 Size = tuple[float, float, float]
 
-METHODS = ("otsu",)
+METHODS = ("otsu", "niblack", "cusum", "deepbet")
 
 _BRIDGE_RADIUS = 4.0  # mm; half the width of the widest vein or nerve that may tie the brain to the scalp
 _SMALL_PART = 0.05  # a separate part of the brain holds at least this share of the largest part's weight
 _WEAK_BOLUS = 0.4  # a part whose bolus is weaker than this share of the main part's is not brain
+_FLOOR = 0.3  # of Otsu's threshold; a local threshold alone calls half of the background's noise bright
 _STRIPPED_DARK = 0.08  # a skull-stripped volume has at most this share of dark voxels inside its outline
 
 
@@ -35,7 +39,11 @@ def brain_mask(
     voxel_size : tuple of float
         Edge lengths of a voxel along x, y and z, mm.
     method : str
-        ``"otsu"``: global threshold, opening, the part that is most brain-like, holes filled.
+        ``"otsu"``: global threshold, opening, the part that is most brain-like, holes filled; ``"niblack"``: the
+        same with a threshold of its own for every place; ``"cusum"``: boundary tracked ray by ray from there;
+        ``"deepbet"``: the network of the package deepbet (extra ``brain``). The first three leave a series alone
+        that is skull-stripped already: its mask is where it is not 0. The pitfalls of thresholds in T2*-weighted
+        images: Alkhimova 2019, doi 10.48550/arXiv.1912.05469.
     drop : ndarray, shape (x, y, z), optional
         Depth of the first-pass signal loss relative to the baseline, ``1 − S_peak/S0``, dimensionless. Scalp
         and muscle lose far less signal than brain, so it tells the two apart where they touch.
@@ -47,17 +55,21 @@ def brain_mask(
     Raises
     ------
     ConfigError
-        If `method` is unknown.
+        If `method` is unknown, or needs a package that is not installed.
     InputError
         If the volume is not 3D, a size does not fit, or nothing in it stands out from the background.
     """
     if method not in METHODS:
         raise ConfigError(f"mask method is {method!r}, wanted one of {', '.join(METHODS)}")
     volume = _checked(baseline, voxel_size, drop)
-    outline = _stripped_outline(volume, voxel_size)
-    if outline is not None:
-        return outline
-    return _from_threshold(volume, voxel_size, drop)
+    if method == "deepbet":
+        return deepbet_mask(volume)
+    axis = slice_axis(np.diag([*voxel_size, 1.0]))
+    edges = (*np.delete(voxel_size, axis), voxel_size[axis])
+    mask = _find(
+        np.moveaxis(volume, axis, 2), edges, method, None if drop is None else np.moveaxis(drop, axis, 2)
+    )
+    return np.ascontiguousarray(np.moveaxis(mask, 2, axis))
 
 
 def dice(first: Mask, second: Mask) -> float:
@@ -96,12 +108,24 @@ def _stripped_outline(volume: FloatMap, voxel_size: Size) -> Mask | None:
     return inside if dark[inside].mean() <= _STRIPPED_DARK else None
 
 
-def _from_threshold(volume: FloatMap, voxel_size: Size, drop: FloatMap | None) -> Mask:
-    smooth = ndimage.median_filter(volume, footprint=ball(voxel_size, radius=max(2.0, 1.1 * min(voxel_size))))
-    bright = smooth > threshold_otsu(np.minimum(smooth, np.percentile(smooth[smooth > 0], 95)))
-    core = ndimage.binary_opening(_padded(bright), ball(voxel_size, radius=_BRIDGE_RADIUS))
-    core = _parts_like_brain(_cut(core), voxel_size, drop)
-    grown = core | (ndimage.binary_dilation(core, ball(voxel_size, radius=_BRIDGE_RADIUS)) & bright)
+def _find(volume: FloatMap, edges: Size, method: str, drop: FloatMap | None) -> Mask:
+    """The mask, by a method that works on numbers alone; slices across the last axis."""
+    outline = _stripped_outline(volume, edges)
+    if outline is not None:
+        return outline
+    smooth = ndimage.median_filter(volume, footprint=ball(edges, radius=max(2.0, 1.1 * min(edges))))
+    otsu = threshold_otsu(np.minimum(smooth, np.percentile(smooth[smooth > 0], 95)))
+    bright = smooth > otsu
+    if method == "niblack":
+        bright = (smooth > _FLOOR * otsu) & (smooth > threshold_niblack(smooth, edges))
+    core = ndimage.binary_opening(_padded(bright), ball(edges, radius=_BRIDGE_RADIUS))
+    core = _parts_like_brain(_cut(core), edges, drop)
+    grown = core | (ndimage.binary_dilation(core, ball(edges, radius=_BRIDGE_RADIUS)) & bright)
+    if method == "cusum":
+        slices = range(volume.shape[2])
+        grown = np.stack(
+            [track_boundary(smooth[:, :, k], grown[:, :, k], edges=edges[:2]) for k in slices], axis=2
+        )
     return _fill(grown)
 
 
@@ -147,6 +171,25 @@ def threshold_otsu(values: FloatMap, *, n_bins: int = 256) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (mass / below - (mass[-1] - mass) / above) ** 2
     return float(edge[1 + np.nanargmax(between[:-1])])
+
+
+def threshold_niblack(volume: FloatMap, edges: Size, *, width: float = 60.0, k: float = -0.2) -> FloatMap:
+    """Threshold of its own for every voxel: mean + k·SD of its surroundings in the slice (Niblack 1986).
+
+    Parameters
+    ----------
+    volume : ndarray, shape (x, y, z)
+    edges : tuple of float
+        Edge lengths of a voxel, mm.
+    width : float
+        Width of the surroundings, mm: wide enough to hold both brain and what lies around it.
+    k : float
+        Weight of the standard deviation.
+    """
+    size = [max(3, round(width / edge) | 1) for edge in edges[:2]] + [1]
+    mean = ndimage.uniform_filter(volume.astype(np.float64), size)
+    square = ndimage.uniform_filter(volume.astype(np.float64) ** 2, size)
+    return np.asarray(mean + k * np.sqrt(np.maximum(square - mean**2, 0)))
 
 
 def ball(voxel_size: Size, *, radius: float) -> Mask:
