@@ -42,11 +42,11 @@ def models(
                 typer.echo(architecture)
         return
     if name is not None:
-        card = read_card(find_checkpoint(name)).model_dump()
+        content = read_card(find_checkpoint(name)).model_dump()
         if json is not None:
-            emit_json(card, json, overwrite=overwrite)
+            emit_json(content, json, overwrite=overwrite)
         else:
-            typer.echo(json_text(card), nl=False)
+            typer.echo(json_text(content), nl=False)
         return
     cards = {key: read_card(folder) for key, folder in shipped_models().items()}
     if json is not None:

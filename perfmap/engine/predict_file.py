@@ -109,7 +109,7 @@ def predict_file(
     )
     mask = None
     if mask_path is not None:
-        mask = read_volume(mask_path, like=series).array > 0
+        mask = read_volume(mask_path, like=series).array.astype(np.float32) > 0
         if not mask.any():
             raise InputError(f"mask {mask_path} is empty; wanted voxels above 0 where the brain is")
     read = time.monotonic()
