@@ -16,6 +16,7 @@ from perfmap.errors import ConfigError
 from perfmap.phantom import acquisition_priors as priors
 from perfmap.phantom import artefacts, motion
 from perfmap.phantom.contrast import arterial_concentration, perfused_signal, slice_offsets
+from perfmap.phantom.priors import LABELS
 from perfmap.phantom.protocol import (
     AcquisitionParameters,
     ArtefactParameters,
@@ -23,7 +24,7 @@ from perfmap.phantom.protocol import (
     MotionParameters,
 )
 from perfmap.phantom.randomness import sub_generator
-from perfmap.phantom.subject import LABELS, Subject
+from perfmap.phantom.subject import Subject
 from perfmap.physics.aif import full_width_half_maximum
 from perfmap.physics.residue import FINE_STEP
 from perfmap.physics.signal import rician_magnitude
@@ -89,9 +90,9 @@ def corrupt(signal: Float32Array, subject: Subject, acquisition: AcquisitionPara
 
 
 def draw_acquisition(
-    rng: np.random.Generator, *, fixed: Mapping[str, Any] | None = None, allow_held_out: bool = False
+    rng: np.random.Generator, *, fixed: Mapping[str, Any] | None = None
 ) -> AcquisitionParameters:
-    """Draw an acquisition from the priors.
+    """Draw an acquisition from the priors, outside every range that is held out of training.
 
     Every number has a random stream of its own, so fixing one leaves the others as they would have been.
 
@@ -101,9 +102,7 @@ def draw_acquisition(
         Source of randomness.
     fixed : mapping, optional
         Name (dotted for the nested records, ``"artefacts.snr"``) to a value, or to a pair (low, high) for a number
-        drawn between them.
-    allow_held_out : bool
-        Draw from the ranges that training must not see as well.
+        drawn between them (a tuple of options for a choice). Only this reaches the held-out ranges.
 
     Returns
     -------
@@ -115,14 +114,14 @@ def draw_acquisition(
         If a name of `fixed` does not exist, or the times leave no room for a bolus.
     """
     seed = int(rng.integers(2**31))
-    return _Drawer(seed, dict(fixed or {}), allow_held_out).acquisition()
+    return _Drawer(seed, dict(fixed or {})).acquisition()
 
 
 class _Drawer:
     """Draws by name: a fixed value wins over the prior, and every name has its own generator."""
 
-    def __init__(self, seed: int, fixed: dict[str, Any], allow_held_out: bool) -> None:
-        self.seed, self.fixed, self.allow_held_out = seed, fixed, allow_held_out
+    def __init__(self, seed: int, fixed: dict[str, Any]) -> None:
+        self.seed, self.fixed = seed, fixed
         self.used: set[str] = set()
 
     def rng(self, name: str) -> np.random.Generator:
@@ -139,9 +138,9 @@ class _Drawer:
             return given
         low, high = given
         rng = self.rng(name)
-        hole = None if self.allow_held_out else priors.HELD_OUT.get(key)
+        hole = None if name in self.fixed else priors.HELD_OUT.get(key)
         for _ in range(_MAX_DRAWS):
-            if table.distribution == "log-uniform":
+            if table.shape == "log_uniform":
                 value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
             elif whole:
                 value = int(rng.integers(int(low), int(high) + 1))
@@ -149,7 +148,7 @@ class _Drawer:
                 value = float(rng.uniform(low, high))
             if hole is None or not hole[0] <= value <= hole[1]:
                 return value
-        raise ConfigError(f"{name} between {low} and {high} lies in the held-out range {hole}; widen it")
+        raise ConfigError(f"prior of {name}, {low} to {high}, lies in the held-out range {hole}; widen it")
 
     def chance(self, key: str) -> bool:
         return bool(self.rng(key).random() < priors.ACQUISITION_PRIORS[key].low)
@@ -173,10 +172,10 @@ class _Drawer:
     def acquisition(self) -> AcquisitionParameters:
         spin_echo = self.choice("sequence", _shares("spin_echo", "spin-echo", "gradient-echo")) == "spin-echo"
         field = self.choice("field_strength", _shares("three_tesla", 3.0, 1.5))
-        flips = {flip: 1.0 for flip in priors.FLIP_ANGLES if self.allow_held_out or not _held_flip(flip)}
-        families = dict(priors.RESIDUE_SHARES)
-        if not self.allow_held_out:
-            families.pop(priors.HELD_OUT_RESIDUE)
+        flips = {flip: 1.0 for flip in priors.FLIP_ANGLES if not _held_flip(flip)}
+        families = {
+            name: share for name, share in priors.RESIDUE_SHARES.items() if name != priors.HELD_OUT_RESIDUE
+        }
         preload = self.chance("preload")
         shots = self.value("pulses_per_volume", 2 if self.chance("two_shots") else 1)
         repetition_time = self.number("repetition_time") / (1 if "repetition_time" in self.fixed else shots)

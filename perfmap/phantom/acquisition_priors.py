@@ -1,106 +1,87 @@
-"""Priors of the acquisition: every number with its range, unit and source, in one table.
-
-Source tags: **V** read in a public source, **D** derived or measured while the simulator was written, **M** literature
-as remembered: a prior, not a fact.
-"""
+"""Priors of the acquisition: the other half of the table in `perfmap.phantom.priors`, with the same source tags."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Distribution = Literal["uniform", "log-uniform", "normal", "choice", "chance"]
+from perfmap.phantom.priors import Prior, Source
 
 
-@dataclass(frozen=True)
-class AcquisitionPrior:
-    """Range of one drawn number.
-
-    Attributes
-    ----------
-    low, high : float
-        Limits; for ``chance`` `low` is the probability and `high` is not used.
-    unit : str
-        Unit.
-    source : {"V", "D", "M"}
-        Source tag.
-    distribution : str
-        How it is drawn between the limits.
-    """
-
-    low: float
-    high: float
-    unit: str
-    source: Literal["V", "D", "M"]
-    distribution: Distribution = "uniform"
+def _range(low: float, high: float, unit: str, source: Source = "M") -> Prior:
+    return Prior(low, high, unit, source)
 
 
-_P = AcquisitionPrior
-ACQUISITION_PRIORS: dict[str, AcquisitionPrior] = {
+def _log(low: float, high: float, unit: str, source: Source = "M") -> Prior:
+    return Prior(low, high, unit, source, "log_uniform")
+
+
+def _chance(share: float, source: Source = "M") -> Prior:
+    return Prior(share, share, "share of the series", source)
+
+
+ACQUISITION_PRIORS: dict[str, Prior] = {
     # scanner
-    "three_tesla": _P(0.65, 1, "chance", "M", "chance"),
-    "spin_echo": _P(0.10, 1, "chance", "M", "chance"),
-    "echo_time": _P(0.020, 0.050, "s", "V"),
-    "spin_echo_echo_time": _P(0.060, 0.105, "s", "M"),
-    "repetition_time": _P(1.0, 2.5, "s", "V"),
-    "two_shots": _P(0.05, 1, "chance", "M", "chance"),
-    "n_times": _P(30, 120, "images", "M"),
-    "n_times_45": _P(0.25, 1, "chance", "M", "chance"),
-    "dummies": _P(0.70, 1, "chance", "M", "chance"),
-    "n_dummies": _P(3, 5, "pulses", "M"),
-    "simultaneous_slices": _P(0.3, 1, "chance", "M", "chance"),
-    "b1_spread": _P(0.0, 0.15, "fraction", "M"),
+    "three_tesla": _chance(0.65),
+    "spin_echo": _chance(0.10),
+    "echo_time": _range(0.020, 0.050, "s", "V"),
+    "spin_echo_echo_time": _range(0.060, 0.105, "s"),
+    "repetition_time": _range(1.0, 2.5, "s", "V"),
+    "two_shots": _chance(0.05),
+    "n_times": _range(30, 120, "images"),
+    "n_times_45": _chance(0.25),
+    "dummies": _chance(0.70),
+    "n_dummies": _range(3, 5, "pulses"),
+    "simultaneous_slices": _chance(0.3),
+    "b1_spread": _range(0.0, 0.15, "fraction"),
     # injection
-    "alpha": _P(2.0, 6.0, "1", "D"),
-    "beta": _P(0.9, 2.5, "s", "D"),
-    "area": _P(30.0, 90.0, "mM·s", "D", "log-uniform"),
-    "parker_area": _P(0.75, 1.35, "1", "M", "log-uniform"),
-    "recirculation_fraction": _P(0.08, 0.35, "1", "M"),
-    "recirculation_delay": _P(7.0, 20.0, "s", "M"),
-    "recirculation_tau": _P(4.0, 40.0, "s", "M", "log-uniform"),
-    "tail": _P(0.02, 0.20, "1", "D"),
-    "peak": _P(3.0, 12.0, "mM", "V"),
-    "width": _P(4.0, 14.0, "s", "M"),
-    "arrival": _P(5.0, 60.0, "s", "M"),
-    "cardiac_output": _P(60.0, 140.0, "ml/s", "M"),
-    "injection_rate": _P(2.0, 5.0, "ml/s", "M"),
-    "injected_volume": _P(7.0, 16.0, "ml", "M"),
-    "injected_amount": _P(5.0, 10.0, "mmol", "M"),
-    "transit_time": _P(6.0, 11.0, "s", "M"),
-    "n_chambers": _P(3.0, 9.0, "1", "M"),
-    "dispersed": _P(0.5, 1, "chance", "M", "chance"),
-    "dispersion_time": _P(0.0, 3.0, "s", "M"),
+    "alpha": _range(2.0, 6.0, "1", "D"),
+    "beta": _range(0.9, 2.5, "s", "D"),
+    "area": _log(30.0, 90.0, "mM·s", "D"),
+    "parker_area": _log(0.75, 1.35, "1"),
+    "recirculation_fraction": _range(0.08, 0.35, "1"),
+    "recirculation_delay": _range(7.0, 20.0, "s"),
+    "recirculation_tau": _log(4.0, 40.0, "s"),
+    "tail": _range(0.02, 0.20, "1", "D"),
+    "peak": _range(3.0, 12.0, "mM", "V"),
+    "width": _range(4.0, 14.0, "s"),
+    "arrival": _range(5.0, 60.0, "s"),
+    "cardiac_output": _range(60.0, 140.0, "ml/s"),
+    "injection_rate": _range(2.0, 5.0, "ml/s"),
+    "injected_volume": _range(7.0, 16.0, "ml"),
+    "injected_amount": _range(5.0, 10.0, "mmol"),
+    "transit_time": _range(6.0, 11.0, "s"),
+    "n_chambers": _range(3.0, 9.0, "1"),
+    "dispersed": _chance(0.5),
+    "dispersion_time": _range(0.0, 3.0, "s"),
     # tissue's answer
-    "r2v_relative": _P(0.6, 1.7, "1", "M", "log-uniform"),
-    "spin_echo_ratio": _P(0.20, 0.35, "1", "M"),
-    "kappa_ex": _P(0.0, 0.20, "1", "D"),
-    "r2e": _P(3.0, 40.0, "1/(s·mM)", "D", "log-uniform"),
-    "preload": _P(0.40, 1, "chance", "M", "chance"),
-    "preload_plasma": _P(0.2, 0.6, "mM", "M"),
-    "preload_minutes": _P(4.0, 10.0, "min", "M"),
-    "arterial_kappa": _P(3.0, 10.0, "1/(s·mM)", "D", "log-uniform"),
+    "r2v_relative": _log(0.6, 1.7, "1"),
+    "spin_echo_ratio": _range(0.20, 0.35, "1"),
+    "kappa_ex": _range(0.0, 0.20, "1", "D"),
+    "r2e": _log(3.0, 40.0, "1/(s·mM)", "D"),
+    "preload": _chance(0.40),
+    "preload_plasma": _range(0.2, 0.6, "mM"),
+    "preload_minutes": _range(4.0, 10.0, "min"),
+    "arterial_kappa": _log(3.0, 10.0, "1/(s·mM)", "D"),
     # artefacts
-    "snr": _P(20.0, 200.0, "1", "D", "log-uniform"),
-    "noise_fwhm": _P(0.0, 1.5, "voxel", "M"),
-    "bias": _P(0.0, 0.30, "fraction", "M"),
-    "drift": _P(-0.03, 0.03, "fraction", "M"),
-    "physiology": _P(0.003, 0.015, "fraction", "M"),
-    "respiration_frequency": _P(0.2, 0.4, "Hz", "M"),
-    "heart_frequency": _P(0.8, 1.2, "Hz", "M"),
-    "dropout": _P(20.0, 120.0, "1/s", "M"),
-    "dropout_radius": _P(10.0, 20.0, "mm", "M"),
-    "epi_shift": _P(0.0, 3.0, "voxel", "M"),
-    "shifted": _P(0.5, 1, "chance", "M", "chance"),
-    "moving": _P(0.5, 1, "chance", "M", "chance"),
-    "walk": _P(0.1, 0.3, "mm and degrees a volume", "M"),
-    "jump": _P(1.0, 4.0, "mm and degrees", "M"),
-    "ghosting": _P(0.3, 1, "chance", "M", "chance"),
-    "ghost": _P(0.0, 0.05, "fraction", "M"),
-    "spiking": _P(0.10, 1, "chance", "M", "chance"),
-    "spike": _P(0.05, 0.30, "fraction", "M"),
-    "dropping": _P(0.02, 1, "chance", "M", "chance"),
-    "scale": _P(50.0, 4000.0, "stored units", "M", "log-uniform"),
-    "int16": _P(0.5, 1, "chance", "M", "chance"),
+    "snr": _log(20.0, 200.0, "1", "D"),
+    "noise_fwhm": _range(0.0, 1.5, "voxel"),
+    "bias": _range(0.0, 0.30, "fraction"),
+    "drift": _range(-0.03, 0.03, "fraction"),
+    "physiology": _range(0.003, 0.015, "fraction"),
+    "respiration_frequency": _range(0.2, 0.4, "Hz"),
+    "heart_frequency": _range(0.8, 1.2, "Hz"),
+    "dropout": _range(20.0, 120.0, "1/s"),
+    "dropout_radius": _range(10.0, 20.0, "mm"),
+    "epi_shift": _range(0.0, 3.0, "voxel"),
+    "shifted": _chance(0.5),
+    "moving": _chance(0.5),
+    "walk": _range(0.1, 0.3, "mm and degrees a volume"),
+    "jump": _range(1.0, 4.0, "mm and degrees"),
+    "ghosting": _chance(0.3),
+    "ghost": _range(0.0, 0.05, "fraction"),
+    "spiking": _chance(0.10),
+    "spike": _range(0.05, 0.30, "fraction"),
+    "dropping": _chance(0.02),
+    "scale": _log(50.0, 4000.0, "stored units"),
+    "int16": _chance(0.5),
 }
 
 FLIP_ANGLES = (30.0, 35.0, 60.0, 70.0, 72.0, 80.0, 90.0)  # degrees [V]

@@ -11,9 +11,10 @@ from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 
 from perfmap.phantom import acquisition_priors as priors
+from perfmap.phantom.priors import LABELS
 from perfmap.phantom.protocol import AcquisitionParameters, ArterialParameters
 from perfmap.phantom.randomness import bounded_field
-from perfmap.phantom.subject import LABELS, Rows, Subject
+from perfmap.phantom.subject import Rows, Subject
 from perfmap.physics import aif
 from perfmap.physics.residue import (
     FINE_STEP,

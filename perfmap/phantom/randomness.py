@@ -18,8 +18,11 @@ def sub_generator(seed: int, name: str) -> np.random.Generator:
 
 
 def axes_of(shape: tuple[int, int, int], affine: NDArray[np.float64]) -> list[Float32Array]:
-    """Millimetre coordinates along the three axes of an axial stack. Shapes (x,), (y,), (z,)."""
-    return [(affine[a, a] * np.arange(shape[a]) + affine[a, 3]).astype(np.float32) for a in range(3)]
+    """Millimetre coordinates along the stack's own three axes. Shapes (x,), (y,), (z,)."""
+    matrix = np.asarray(affine, dtype=np.float64)
+    size = np.linalg.norm(matrix[:3, :3], axis=0)
+    start = np.linalg.solve(matrix[:3, :3] / size, matrix[:3, 3])
+    return [(start[axis] + size[axis] * np.arange(shape[axis])).astype(np.float32) for axis in range(3)]
 
 
 def bounded_field(

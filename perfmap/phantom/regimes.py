@@ -1,0 +1,165 @@
+"""The regimes: named sets of fixed parameters, and the one that training draws from.
+
+A regime fixes numbers (or narrows their ranges); everything else follows the priors. The table in
+``docs/simulator.md`` is printed from `REGIMES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perfmap.errors import ConfigError
+
+Fixed = Mapping[str, Any]
+
+_CLEAN: dict[str, Any] = {
+    "artefacts.drift": (0.0, 0.0),
+    "artefacts.physiology": (0.0, 0.0),
+    "artefacts.dropout": 0.0,
+    "artefacts.epi_shift": 0.0,
+    "artefacts.ghost": 0.0,
+    "artefacts.spikes": (),
+    "artefacts.dropped": None,
+    "artefacts.noise_fwhm": 0.0,
+    "artefacts.bias": 0.15,
+    "artefacts.int16": False,
+    "artefacts.scale": 1000.0,
+    "motion.walk": 0.0,
+    "motion.jumps": (),
+}
+_PLAIN: dict[str, Any] = {
+    **_CLEAN,
+    "sequence": "gradient-echo",
+    "field_strength": 3.0,
+    "echo_time": 0.030,
+    "repetition_time": 1.5,
+    "pulses_per_volume": 1,
+    "flip_angle": 60.0,
+    "n_times": 60,
+    "n_dummies": 4,
+    "slice_order": "interleaved",
+    "multiband": 1,
+    "agent": "gadobutrol",
+    "dose": 1.0,
+    "arterial.arrival": (14.0, 26.0),
+    "residue_family": "gamma",
+    "r2v_relative": 1.0,
+    "kappa_ex": 0.10,
+    "r2e": 12.0,
+    "preload_plasma": 0.0,
+    "b1_spread": 0.05,
+    "artefacts.snr": 100.0,
+}
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What a regime fixes.
+
+    Attributes
+    ----------
+    purpose : str
+        One sentence: which factor is tried, and how.
+    acquisition : mapping
+        Fixed values and ranges for `perfmap.phantom.acquisition.draw_acquisition`.
+    subject : mapping
+        Options for `perfmap.phantom.subject.draw_subject`.
+    trainable : bool
+        Whether networks may learn from it.
+    """
+
+    purpose: str
+    acquisition: Fixed = field(default_factory=dict)
+    subject: Fixed = field(default_factory=dict)
+    trainable: bool = False
+
+
+def _plain(purpose: str, *, subject: Fixed | None = None, **changes: Any) -> Regime:
+    """The plain regime with a few changes; ``__`` in a name stands for the dot."""
+    acquisition = {**_PLAIN, **{name.replace("__", "."): value for name, value in changes.items()}}
+    return Regime(purpose, acquisition, dict(subject or {}))
+
+
+REGIMES: dict[str, Regime] = {
+    "training": Regime("everything random, wider than physiology, held-out ranges left out", trainable=True),
+    "plain": _plain("3 T, TE 30 ms, TR 1.5 s, 60°, SNR 100, no artefacts"),
+    "noisy": _plain("SNR 20", artefacts__snr=20.0),
+    "t1-leak": _plain(
+        "leaked agent shortens T1 above all: no preload, 80°, low r2e",
+        flip_angle=80.0,
+        echo_time=0.025,
+        r2e=(3.0, 5.0),
+    ),
+    "t2s-leak": _plain(
+        "leaked agent shortens T2* above all: preload, 30°, high r2e",
+        flip_angle=30.0,
+        r2e=(30.0, 40.0),
+        preload_plasma=(0.3, 0.5),
+    ),
+    "fast-long": _plain(
+        "TR 1 s, 120 volumes", repetition_time=1.0, n_times=120, arterial__arrival=(20.0, 45.0)
+    ),
+    "slow-short": _plain(
+        "TR 2.5 s, 30 volumes", repetition_time=2.5, n_times=30, arterial__arrival=(15.0, 25.0)
+    ),
+    "early-bolus": _plain("bolus after 9–12 s, few baseline points", arterial__arrival=(7.0, 10.0)),
+    "late-bolus": _plain("bolus after 45–60 s", n_times=75, arterial__arrival=(45.0, 60.0)),
+    "with-skull": _plain("skull, scalp, eyes and muscle around the brain"),
+    "moving": _plain(
+        "random walk of 0.2 mm and ° a volume, two jumps",
+        motion__walk=0.2,
+        motion__jumps=((0.3, 2.0), (0.7, 3.0)),
+    ),
+    "upenn-like": _plain(
+        "45 volumes, skull-stripped, whole numbers, the minimum between 20 and 66 % of the series",
+        repetition_time=(1.5, 2.1),
+        n_times=45,
+        arterial__arrival=(17.0, 26.0),
+        echo_time=(0.025, 0.036),
+        flip_angle=60.0,
+        artefacts__snr=(40.0, 120.0),
+        artefacts__noise_fwhm=(0.5, 1.2),
+        artefacts__int16=True,
+    ),
+    "stroke": _plain("an infarct with its penumbra: delays of 3–12 s, transit times to 24 s", n_times=80),
+    "weak-dose": _plain("half of the dose", dose=0.5),
+    "field15": _plain("1.5 T, TE 45 ms", field_strength=1.5, echo_time=0.045),
+    "spin-echo": _plain("spin echo, TE 80 ms", sequence="spin-echo", echo_time=0.080),
+    "treatment-effect": _plain("an enhancing rim whose blood volume is half that of white matter"),
+    "no-lesion": _plain("healthy subjects"),
+    "linearity": _plain("lesion CBV drawn independently of the lesion's looks"),
+    "ood-te": Regime("held out: TE 37–40 ms", {"sequence": "gradient-echo", "echo_time": (0.037, 0.040)}),
+    "ood-fa": Regime("held out: 70° and 72°", {"sequence": "gradient-echo", "flip_angle": (70.0, 72.0)}),
+    "ood-residue": Regime("held out: Lorentzian residue function", {"residue_family": "lorentzian"}),
+    "ood-kex": Regime("held out: κ_ex 0.14–0.18", {"kappa_ex": (0.14, 0.18)}),
+    "ood-snr": Regime("held out: SNR 24–30", {"artefacts.snr": (24.0, 30.0)}),
+}
+
+
+def find_regime(name: str) -> Regime:
+    """Regime of a name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name not in REGIMES:
+        raise ConfigError(f"unknown regime '{name}'; wanted one of {' '.join(REGIMES)}")
+    return REGIMES[name]
+
+
+def require_trainable(name: str) -> None:
+    """Refuse a regime that no network may learn from.
+
+    Raises
+    ------
+    ConfigError
+        If `name` is a test regime or does not exist.
+    """
+    if not find_regime(name).trainable:
+        raise ConfigError(
+            f"regime '{name}' is kept for tests and refused as training data; train on 'training'"
+        )
