@@ -1,0 +1,84 @@
+"""Prediction as a pure function: a random network is enough to show what must hold for every network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from perfmap.engine.predict import PredictConfig, predict
+from perfmap.models import build_network
+from perfmap.models.card import InputContract, ModelCard
+from perfmap.models.checkpoint import Checkpoint
+from perfmap.preprocess.pipeline import Validity
+from perfmap.series import Series
+from tests.heads import head_series
+from tests.models.test_checkpoint import card_fields
+
+CPU = PredictConfig(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    torch.manual_seed(3)
+    network = build_network("unet-gru", n_times=45, widths=(8, 8, 16, 16, 16)).eval().requires_grad_(False)
+    card = ModelCard(**{**card_fields(), "inputs": InputContract(matrix=64)}, sha256="0" * 64)
+    return Checkpoint(card=card, network=network)
+
+
+@pytest.fixture(scope="module")
+def series() -> Series:
+    return head_series(shape=(48, 60, 9))[0]
+
+
+def test_map_lies_on_the_series_grid_and_is_zero_outside_of_the_brain(
+    series: Series, checkpoint: Checkpoint
+) -> None:
+    prediction = predict(series, checkpoint, CPU)
+    volume = prediction.maps["nrcbv"]
+    assert volume.shape == series.signal.shape[:3]
+    assert np.array_equal(volume.affine, series.affine)
+    assert (volume.array[~prediction.prepared.mask] == 0).all()
+    assert volume.array[prediction.prepared.mask].std() > 0
+    assert np.array_equal(prediction.maps["validity"].array == Validity.VALID, prediction.prepared.mask)
+
+
+def test_nan_outside_where_asked_for(series: Series, checkpoint: Checkpoint) -> None:
+    prediction = predict(series, checkpoint, PredictConfig(device="cpu", outside_is_nan=True))
+    assert np.array_equal(np.isnan(prediction.maps["nrcbv"].array), ~prediction.prepared.mask)
+
+
+@pytest.mark.parametrize("factor", [0.01, 3.0, 512.0])
+def test_a_factor_on_the_signal_changes_nothing(series: Series, checkpoint: Checkpoint, factor: float) -> None:
+    one = predict(series, checkpoint, CPU).maps["nrcbv"].array
+    scaled = replace(series, signal=series.signal * np.float32(factor))
+    two = predict(scaled, checkpoint, CPU).maps["nrcbv"].array
+    assert np.abs(one - two).max() <= 1e-4 * np.percentile(one, 99)
+
+
+def test_threads_do_not_change_a_bit(series: Series, checkpoint: Checkpoint) -> None:
+    maps = [predict(series, checkpoint, CPU, threads=n).maps["nrcbv"].array for n in (1, 2, 5)]
+    assert np.array_equal(maps[0], maps[1])
+    assert np.array_equal(maps[0], maps[2])
+
+
+def test_a_thick_axis_elsewhere_turns_the_slices_not_the_map(checkpoint: Checkpoint) -> None:
+    """The same slices, stacked along x instead of z, give the same maps."""
+    series, _ = head_series(shape=(64, 64, 5))
+    turned = Series(
+        signal=np.ascontiguousarray(np.moveaxis(series.signal, 2, 0)),
+        affine=np.diag([6.0, 3.0, 3.0, 1.0]),
+        time_step=series.time_step,
+        repetition_time=series.repetition_time,
+    )
+    mask = predict(series, checkpoint, CPU).prepared.mask
+    one = predict(series, checkpoint, CPU, mask=mask).maps["nrcbv"].array
+    two = predict(turned, checkpoint, CPU, mask=np.moveaxis(mask, 2, 0)).maps["nrcbv"].array
+    assert np.allclose(np.moveaxis(two, 0, 2), one, atol=1e-5)
+
+
+def test_progress_ends_at_all_slices(series: Series, checkpoint: Checkpoint) -> None:
+    seen: list[tuple[int, int]] = []
+    predict(series, checkpoint, CPU, on_slice=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (9, 9)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
