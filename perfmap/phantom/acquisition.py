@@ -153,6 +153,11 @@ class _Drawer:
     def chance(self, key: str) -> bool:
         return bool(self.rng(key).random() < priors.ACQUISITION_PRIORS[key].low)
 
+    def sometimes(self, name: str, chance: str) -> float:
+        """A number in a share of the series, else 0; always where it is fixed."""
+        drawn = float(self.number(name))
+        return drawn if name in self.fixed or self.chance(chance) else 0.0
+
     def choice(self, name: str, shares: Mapping[Any, float]) -> Any:
         self.used.add(name)
         if name in self.fixed:
@@ -176,7 +181,6 @@ class _Drawer:
         families = {
             name: share for name, share in priors.RESIDUE_SHARES.items() if name != priors.HELD_OUT_RESIDUE
         }
-        preload = self.chance("preload")
         shots = self.value("pulses_per_volume", 2 if self.chance("two_shots") else 1)
         repetition_time = self.number("repetition_time") / (1 if "repetition_time" in self.fixed else shots)
         n_times = self.number("n_times", whole=True)
@@ -190,7 +194,7 @@ class _Drawer:
             echo_time=self.number("echo_time", "spin_echo_echo_time" if spin_echo else None),
             repetition_time=repetition_time,
             pulses_per_volume=shots,
-            flip_angle=90.0 if spin_echo else self.choice("flip_angle", flips),
+            flip_angle=90.0 if spin_echo else flip_angle,
             n_times=n_times,
             n_dummies=self.value(
                 "n_dummies", self.number("_dummies", "n_dummies", whole=True) if self.chance("dummies") else 0
@@ -212,9 +216,7 @@ class _Drawer:
             spin_echo_ratio=self.number("spin_echo_ratio"),
             kappa_ex=self.number("kappa_ex"),
             r2e=self.number("r2e"),
-            preload_plasma=self.value(
-                "preload_plasma", self.number("_preload", "preload_plasma") if preload else 0.0
-            ),
+            preload_plasma=self.sometimes("preload_plasma", "preload"),
             preload_minutes=self.number("preload_minutes"),
             arterial_kappa=self.number("arterial_kappa"),
             b1_spread=self.number("b1_spread"),
@@ -305,8 +307,6 @@ class _Drawer:
                 (float(rng.random()), float(rng.choice([-1, 1]) * rng.uniform(table.low, table.high)))
                 for _ in range(int(rng.integers(1, 3)))
             )
-        ghost = self.number("_ghost", "ghost") if self.chance("ghosting") else 0.0
-        shift = self.number("_shift", "epi_shift") if self.chance("shifted") else 0.0
         dropped = float(self.rng("dropped").random()) if self.chance("dropping") else None
         return ArtefactParameters(
             bias=self.number("artefacts.bias"),
@@ -320,8 +320,8 @@ class _Drawer:
             physiology_frequency=(self.number("respiration_frequency"), self.number("heart_frequency")),
             dropout=self.number("artefacts.dropout"),
             dropout_radius=self.number("artefacts.dropout_radius"),
-            epi_shift=self.value("artefacts.epi_shift", shift),
-            ghost=self.value("artefacts.ghost", ghost),
+            epi_shift=self.sometimes("artefacts.epi_shift", "shifted"),
+            ghost=self.sometimes("artefacts.ghost", "ghosting"),
             spikes=self.value("artefacts.spikes", spikes),
             dropped=self.value("artefacts.dropped", dropped),
             snr=self.number("artefacts.snr"),
@@ -338,7 +338,7 @@ class _Drawer:
             for _ in range(int(rng.integers(0, 4)))
         )
         return MotionParameters(
-            walk=self.value("motion.walk", self.number("_walk", "walk") if moving else 0.0),
+            walk=self.sometimes("motion.walk", "moving"),
             jumps=self.value("motion.jumps", jumps if moving else ()),
         )
 
