@@ -178,6 +178,7 @@ class _Drawer:
         spin_echo = self.choice("sequence", _shares("spin_echo", "spin-echo", "gradient-echo")) == "spin-echo"
         field = self.choice("field_strength", _shares("three_tesla", 3.0, 1.5))
         flips = {flip: 1.0 for flip in priors.FLIP_ANGLES if not _held_flip(flip)}
+        flip_angle = self.choice("flip_angle", flips)
         families = {
             name: share for name, share in priors.RESIDUE_SHARES.items() if name != priors.HELD_OUT_RESIDUE
         }
