@@ -18,7 +18,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from perfmap.errors import InputError, PerfmapWarning
 from perfmap.io.files import atomic_output
-from perfmap.io.nifti_header import RAS, geometry_of, header_for, nib, opened_nifti, ras_grid, shape_of
+from perfmap.io.nifti_header import (
+    RAS,
+    geometry_of,
+    header_for,
+    nib,
+    opened_nifti,
+    ras_grid,
+    scaling_of,
+    shape_of,
+)
 from perfmap.io.sidecar import read_sidecar
 from perfmap.io.time_axis import resolve_timing
 from perfmap.series import Grid, Series, Volume
@@ -64,7 +73,7 @@ def read_series(
         shape = shape_of(header, path)
         if len(shape) != 4:
             raise InputError(
-                f"{path} has shape {shape}, wanted exactly 4 axes (x, y, z, time); {_mend_axes(shape)}"
+                f"{path} has shape {shape}, wanted exactly 4 axes (x, y, z, time); give one whole series"
             )
         if shape[3] < MIN_VOLUMES:
             raise InputError(
@@ -124,7 +133,7 @@ def read_volume(path: Path | str, *, like: Series | Volume | None = None, quanti
             raise InputError(f"{path} has shape {shape}, wanted one volume of 3 axes; pick one volume of it")
         geometry = geometry_of(header, path)
         dtype = header.get_data_dtype()
-        plain_integers = dtype.kind in "iu" and header.get_slope_inter() in ((None, None), (1.0, 0.0))
+        plain_integers = dtype.kind in "iu" and scaling_of(header, path) == (1.0, 0.0)
         array = _read_volumes(
             stream,
             header,
@@ -203,8 +212,8 @@ def _read_volumes(
     shape = shape_of(header, path)
     spatial, n_volumes = shape[:3], math.prod(shape[3:])
     _skip(stream, int(header.get_data_offset()) - header.sizeof_hdr, path)
-    slope, intercept = header.get_slope_inter()
-    scaled = slope is not None and (slope, intercept) != (1.0, 0.0)
+    slope, intercept = scaling_of(header, path)
+    scaled = (slope, intercept) != (1.0, 0.0)
     buffer = np.empty(math.prod(spatial), dtype=header.get_data_dtype())
     stored = buffer.reshape(spatial, order="F")
     turned = nib.orientations.apply_orientation(stored, orientation).shape
@@ -214,17 +223,11 @@ def _read_volumes(
         with np.errstate(
             over="ignore", invalid="ignore"
         ):  # what float32 cannot hold is infinite from here on
-            values = stored * np.float64(slope) + intercept if scaled else stored
+            values = stored.astype(np.float64) * slope + intercept if scaled else stored
             array[..., index] = nib.orientations.apply_orientation(values, orientation)
     while stream.read(1 << 20):
         pass
     return array
-
-
-def _mend_axes(shape: tuple[int, ...]) -> str:
-    if len(shape) < 4:
-        return "give the whole series, not one volume"
-    return "drop the other axes"
 
 
 def _skip(stream: BinaryIO, n_bytes: int, path: Path) -> None:

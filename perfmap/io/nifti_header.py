@@ -44,17 +44,25 @@ def opened_nifti(path: Path) -> Iterator[tuple[Any, BinaryIO]]:
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if compressed else raw
-            header = _read_header(stream, path)
-            _check_size(header, path, compressed=compressed)
+            with _interpreting(path):
+                header = _read_header(stream, path)
+                _check_size(header, path, compressed=compressed)
             yield header, stream
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; check the path") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is truncated or damaged ({error}); copy or export it again") from error
-    except nib.spatialimages.HeaderDataError as error:
-        raise InputError(f"{path} has an unusable NIfTI header ({error}); export it again") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _interpreting(path: Path) -> Iterator[None]:
+    """Name the file when nibabel cannot make sense of a header field."""
+    try:
+        yield
+    except (nib.spatialimages.HeaderDataError, KeyError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} has an unusable NIfTI header ({error}); export it again") from error
 
 
 def _read_header(stream: BinaryIO, path: Path) -> Any:
@@ -70,6 +78,8 @@ def _read_header(stream: BinaryIO, path: Path) -> Any:
     if magic[:3] not in (b"n+1", b"n+2") or len(block) < size:
         raise InputError(f"{path} is not a NIfTI file; give a .nii or .nii.gz")
     header = _HEADERS[size](block, check=False)
+    if header["pixdim"][0] not in (-1, 1):
+        header["pixdim"][0] = 1  # the standard's meaning of any other value
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise InputError(f"{path} holds {header.get_value_label('datatype')} values, wanted real numbers")
@@ -87,23 +97,39 @@ def _check_size(header: Any, path: Path, *, compressed: bool) -> None:
 
 
 def shape_of(header: Any, path: Path) -> tuple[int, ...]:
+    """Lengths of all axes, each at least 1."""
     shape = tuple(int(length) for length in header.get_data_shape())
     if not shape or min(shape) < 1:
         raise InputError(f"{path} has shape {shape}, so it holds no voxel; export it again")
     return shape
 
 
+def scaling_of(header: Any, path: Path) -> tuple[float, float]:
+    """Slope and intercept from stored to real values; (1, 0) where the header scales nothing."""
+    with _interpreting(path):
+        slope, intercept = header.get_slope_inter()
+    return (1.0, 0.0) if slope is None else (float(slope), float(intercept))
+
+
 def geometry_of(header: Any, path: Path) -> Geometry:
-    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    """Where the file lies in space, checked.
+
+    Raises
+    ------
+    InputError
+        If the affine in use is singular or not finite, or a header field makes no sense.
+    """
+    with _interpreting(path), np.errstate(all="ignore"):  # what overflows is refused below
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        qform, qform_code = header.get_qform(coded=True)
+        sform, sform_code = header.get_sform(coded=True)
+        space_unit, time_unit = header.get_xyzt_units()
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"{path} has an affine that is singular or not finite; mend its qform and sform")
     orientation = nib.orientations.io_orientation(affine)
     if not np.isfinite(orientation).all():
         raise InputError(f"{path} has an affine whose axes cannot be told apart; mend its qform and sform")
     shape = shape_of(header, path)[:3]
-    qform, qform_code = header.get_qform(coded=True)
-    sform, sform_code = header.get_sform(coded=True)
-    space_unit, time_unit = header.get_xyzt_units()
     grid = Grid(
         shape=(shape[0], shape[1], shape[2]),
         orientation=orientation,
@@ -151,6 +177,7 @@ def ras_grid(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Grid:
 
 
 def header_for(grid: Grid, *, n_volumes: int, dtype: np.dtype[Any], time_step: float | None) -> Any:
+    """NIfTI-1 header of a single file on `grid`: 3D, or 4D where a time step (s) is given."""
     header = nib.Nifti1Header()
     header.set_data_shape(grid.shape if time_step is None else (*grid.shape, n_volumes))
     header.set_data_dtype(dtype)

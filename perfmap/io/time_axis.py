@@ -6,7 +6,8 @@ Two numbers that differ in some sequences (multi-shot, PRESTO, dual echo):
   µs; else the sidecar's ``RepetitionTime``. A ``pixdim[4]`` of unknown unit counts only between 0.3 and
   10 s and when it is not 1 (many programs write 1 for "no idea"), and never without a warning.
 - ``repetition_time``, the time between two excitations of a slice: the option; else the sidecar's
-  ``RepetitionTimeExcitation``; else its ``RepetitionTime``; else the time step.
+  ``RepetitionTimeExcitation``; else its ``RepetitionTime``; else the time step. A value in the sidecar that
+  cannot be one is passed over with a warning.
 
 The echo time is the option, else the sidecar's ``EchoTime``, else unknown. BIDS wants seconds. An
 ``EchoTime`` above 1 can only be milliseconds and is converted with a warning, because relative maps do not
@@ -77,15 +78,15 @@ def resolve_timing(
     """
     step, notes = _time_step(sidecar, header_step=header_step, header_unit=header_unit, option=time_step)
     echo, echo_notes = _echo_time(sidecar, option=echo_time)
-    excitation = _repetition_time(sidecar, option=repetition_time, time_step=step)
-    return Timing(step, excitation, echo, (*notes, *echo_notes))
+    excitation, excitation_notes = _repetition_time(sidecar, option=repetition_time, time_step=step)
+    return Timing(step, excitation, echo, (*notes, *excitation_notes, *echo_notes))
 
 
 def _time_step(
     sidecar: Mapping[str, Any], *, header_step: float, header_unit: str, option: float | None
 ) -> tuple[float, tuple[str, ...]]:
     if option is not None:
-        return _plausible(option, "--time-step", mend="give the interval between two volumes in seconds"), ()
+        return _plausible(option, "--time-step", mend="give the interval between two volumes"), ()
     known = header_unit in SECONDS_PER_UNIT
     from_header: float | None = None
     if known:
@@ -117,16 +118,19 @@ def _time_step(
     return from_header, (note,)
 
 
-def _repetition_time(sidecar: Mapping[str, Any], *, option: float | None, time_step: float) -> float:
+def _repetition_time(
+    sidecar: Mapping[str, Any], *, option: float | None, time_step: float
+) -> tuple[float, tuple[str, ...]]:
     if option is not None:
-        return _plausible(
-            option, "--repetition-time", mend="give the time between two excitations in seconds"
-        )
+        return _plausible(option, "--repetition-time", mend="give the time between two excitations"), ()
+    notes: list[str] = []
     for key in ("RepetitionTimeExcitation", "RepetitionTime"):
         value = _number(sidecar, key, option="--repetition-time")
+        if value is not None and 0 < value <= LONGEST:
+            return value, tuple(notes)
         if value is not None:
-            return _plausible(value, f"sidecar {key}", mend="give it in seconds with --repetition-time")
-    return time_step
+            notes.append(f"sidecar {key} is {value:g} s and is passed over; give --repetition-time")
+    return time_step, tuple(notes)
 
 
 def _echo_time(sidecar: Mapping[str, Any], *, option: float | None) -> tuple[float | None, tuple[str, ...]]:
