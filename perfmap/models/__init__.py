@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # name on the command line: (module, class)
 ARCHITECTURES: dict[str, tuple[str, str]] = {
+    "conv3d": ("perfmap.models.conv3d", "Conv3D"),
+    "convlstm": ("perfmap.models.conv_lstm", "ConvLSTM2D"),
     "unet-gru": ("perfmap.models.unet_gru", "UNetGRU"),
 }
 

@@ -1,0 +1,73 @@
+"""What holds for each of the paper's three networks, and what sets Conv3D and ConvLSTM2D apart."""
+
+import pytest
+import torch
+
+from perfmap.models import ARCHITECTURES, build_network
+from perfmap.models.conv_lstm import ConvLSTM
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_a_map_per_slice_never_negative_each_on_its_own(name: str) -> None:
+    network = build_network(name, n_times=20).eval()
+    curves, valid = torch.randn(2, 20, 64, 64), torch.ones(2, 20)
+    with torch.no_grad():
+        image = network(curves, valid)
+        alone = network(curves[1:], valid[1:])
+    assert image.shape == (2, 64, 64)
+    assert (image >= 0).all()
+    assert image.std() > 0
+    assert torch.allclose(image[1:], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_weight_learns(name: str) -> None:
+    network = build_network(name, n_times=20)
+    network(torch.randn(4, 20, 64, 64), torch.rand(4, 20).round()).sum().backward()
+    silent = [key for key, weight in network.named_parameters() if weight.grad is None]
+    assert not silent
+
+
+@pytest.mark.parametrize("name", ["conv3d", "convlstm"])
+def test_encoder_halves_128_to_8_with_skips_of_falling_width(name: str) -> None:
+    network = build_network(name, n_times=20).eval()
+    shapes: list[tuple[int, ...]] = []
+
+    def record(module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: object) -> None:
+        shapes.append(tuple(args[0].shape[-2:]))
+
+    for block in network.encoder:
+        block.register_forward_hook(record)
+    network.bottleneck.register_forward_hook(record)
+    with torch.no_grad():
+        network(torch.randn(1, 20, 128, 128), torch.ones(1, 20))
+    assert shapes == [(128, 128), (64, 64), (32, 32), (16, 16), (8, 8)]
+
+
+def test_order_of_time_matters_to_the_recurrence() -> None:
+    layer = ConvLSTM(2, 3, n_layers=1, stride=1)
+    x = torch.randn(5, 1, 2, 8, 8)
+    with torch.no_grad():
+        assert not torch.allclose(layer(x)[-1], layer(x.flip(0))[-1])
+        assert torch.equal(layer(x)[2], layer(torch.cat([x[:3], torch.randn(2, 1, 2, 8, 8)]))[2])
+
+
+def test_layers_side_by_side_are_strangers() -> None:
+    """One grouped recurrence equals two layers of their own."""
+    both = ConvLSTM(2, 3, n_layers=2, stride=2)
+    alone = ConvLSTM(2, 3, n_layers=1, stride=2)
+    alone.load_state_dict(
+        {
+            "from_input.weight": both.from_input.weight[12:],
+            "from_input.bias": both.from_input.bias[12:],
+            "from_state.weight": both.from_state.weight[12:],
+        }
+    )
+    x = torch.randn(4, 1, 2, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(both(x)[-1][:, 3:], alone(x)[-1], atol=1e-6)
