@@ -20,10 +20,11 @@ Size = tuple[float, float, float]
 
 METHODS = ("otsu", "niblack", "cusum", "deepbet")
 
-_BRIDGE_RADIUS = 4.0  # mm; half the width of the widest vein or nerve that may tie the brain to the scalp
+_BRIDGE = 4.0  # mm; half the width of the widest vein or nerve that may tie the brain to the scalp
 _SMALL_PART = 0.05  # a separate part of the brain holds at least this share of the largest part's weight
+_THIN_PART = 0.25  # … and is at least this share as thick
 _WEAK_BOLUS = 0.4  # a part whose bolus is weaker than this share of the main part's is not brain
-_FLOOR = 0.3  # of Otsu's threshold; a local threshold alone calls half of the background's noise bright
+_FLOOR = 0.6  # of Otsu's threshold; a local threshold alone calls half of the background's noise bright
 _STRIPPED_DARK = 0.08  # a skull-stripped volume has at most this share of dark voxels inside its outline
 
 
@@ -118,9 +119,8 @@ def _find(volume: FloatMap, edges: Size, method: str, drop: FloatMap | None) -> 
     bright = smooth > otsu
     if method == "niblack":
         bright = (smooth > _FLOOR * otsu) & (smooth > threshold_niblack(smooth, edges))
-    core = ndimage.binary_opening(_padded(bright), ball(edges, radius=_BRIDGE_RADIUS))
-    core = _parts_like_brain(_cut(core), edges, drop)
-    grown = core | (ndimage.binary_dilation(core, ball(edges, radius=_BRIDGE_RADIUS)) & bright)
+    core = _parts_like_brain(widen(shrink(bright, edges, by=_BRIDGE), edges, by=_BRIDGE), edges, drop)
+    grown = core | (widen(core, edges, by=_BRIDGE) & bright)
     if method == "cusum":
         slices = range(volume.shape[2])
         grown = np.stack(
@@ -139,11 +139,13 @@ def _parts_like_brain(mask: Mask, voxel_size: Size, drop: FloatMap | None) -> Ma
     if n_parts == 0:
         raise InputError("no part of the baseline is thick enough to be a brain: give a mask with --mask")
     index = np.arange(1, n_parts + 1)
-    weight = ndimage.sum_labels(_depth(mask, voxel_size), labels, index)
-    keep = weight >= _SMALL_PART * weight.max()
+    depth = _depth(mask, voxel_size)
+    weight = ndimage.sum_labels(depth, labels, index)
+    thickness = ndimage.maximum(depth, labels, index)
+    keep = (weight >= _SMALL_PART * weight.max()) & (thickness >= _THIN_PART * thickness[np.argmax(weight)])
     if drop is not None:
-        depth = ndimage.median(drop, labels, index)
-        keep &= depth >= _WEAK_BOLUS * depth[np.argmax(weight)]
+        bolus = ndimage.median(drop, labels, index)
+        keep &= bolus >= _WEAK_BOLUS * bolus[np.argmax(weight)]
         keep[np.argmax(weight)] = True
     return np.asarray(np.isin(labels, index[keep]))
 
@@ -173,7 +175,7 @@ def threshold_otsu(values: FloatMap, *, n_bins: int = 256) -> float:
     return float(edge[1 + np.nanargmax(between[:-1])])
 
 
-def threshold_niblack(volume: FloatMap, edges: Size, *, width: float = 60.0, k: float = -0.2) -> FloatMap:
+def threshold_niblack(volume: FloatMap, edges: Size, *, width: float = 100.0, k: float = -0.1) -> FloatMap:
     """Threshold of its own for every voxel: mean + k·SD of its surroundings in the slice (Niblack 1986).
 
     Parameters
@@ -192,6 +194,16 @@ def threshold_niblack(volume: FloatMap, edges: Size, *, width: float = 60.0, k: 
     return np.asarray(mean + k * np.sqrt(np.maximum(square - mean**2, 0)))
 
 
+def shrink(mask: Mask, edges: Size, *, by: float) -> Mask:
+    """Take off what lies within `by` (mm) of the border; the ends of the stack are no border."""
+    return np.asarray(mask if mask.all() else ndimage.distance_transform_edt(mask, sampling=edges) > by)
+
+
+def widen(mask: Mask, edges: Size, *, by: float) -> Mask:
+    """Add what lies within `by` (mm)."""
+    return ~shrink(~mask, edges, by=by)
+
+
 def ball(voxel_size: Size, *, radius: float) -> Mask:
     """Structuring element: the voxels whose centre lies within `radius` (mm) of the middle one."""
     reach = [int(radius / edge) for edge in voxel_size]
@@ -199,12 +211,3 @@ def ball(voxel_size: Size, *, radius: float) -> Mask:
         *(np.arange(-n, n + 1) * edge for n, edge in zip(reach, voxel_size, strict=True)), indexing="ij"
     )
     return np.asarray(sum(axis**2 for axis in grid) <= radius**2)
-
-
-def _padded(mask: Mask) -> Mask:
-    """Continue the first and last slice outwards, so that an opening does not eat the ends of the stack."""
-    return np.pad(mask, ((0, 0), (0, 0), (4, 4)), mode="edge")
-
-
-def _cut(mask: Mask) -> Mask:
-    return mask[:, :, 4:-4]

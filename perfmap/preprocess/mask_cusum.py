@@ -1,8 +1,8 @@
 """Brain boundary by cumulative sums: walk outwards until the signal has stayed low for too long.
 
 The idea of Alkhimova & Krenevych (doi 10.48550/arXiv.1907.03865): a point of the boundary is a change point on a
-short walk from the brain into what surrounds it, told by a CUSUM filter (Page 1954, doi
-10.1093/biomet/41.1-2.100). They walk along the boundary on a wave-like path; here the walks are rays from the middle of each slice.
+short walk from the brain into what surrounds it, told by a CUSUM filter (Page 1954, doi 10.1093/biomet/41.1-2.100).
+They walk along the boundary on a wave-like path; here the walks are rays from the middle of each slice.
 """
 
 from __future__ import annotations
