@@ -129,8 +129,7 @@ def _outcome(error: BaseException) -> tuple[int, str]:
 
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Show each PerfmapWarning once, as a line; warnings of other packages go to the log."""
-    shown: set[str] = set()
+    """Show each PerfmapWarning as a line; warnings of other packages go to the log."""
 
     def show(
         message: Warning | str,
@@ -140,14 +139,10 @@ def _warnings_as_lines() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = one_line(message)
-        if text in shown:
-            return
-        shown.add(text)
         if issubclass(category, PerfmapWarning):
-            _logger.warning(text)
+            _logger.warning("%s", message)
         else:
-            _logger.debug("%s: %s", category.__name__, text)
+            _logger.debug("%s: %s", category.__name__, message)
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")

@@ -145,10 +145,22 @@ def one_line(text: object) -> str:
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever ``sys.stderr`` is now, so that a progress bar can move out of the way."""
+    """Writes to whatever ``sys.stderr`` is now, so that a progress bar can move out of the way.
+
+    A warning is said once, however often it comes.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self._warnings: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        text = one_line(record.getMessage())
+        new = text not in self._warnings
+        self._warnings.add(text)
+        return new
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
