@@ -21,11 +21,12 @@ from perfmap import metrics
 from perfmap.engine.pairing import Pair, find_cases, pair_maps
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_volume
-from perfmap.phantom.priors import LABELS
+from perfmap.phantom.priors import LABELS, VESSEL_CLASSES
+from perfmap.preprocess.slices import slice_axis
 
 RANGE_PERCENTILE = 99.5
 """The intensity range R of a case is this percentile of its reference inside the mask."""
-EXCLUDED_LABELS = tuple(name for name in LABELS if name == "csf" or name.startswith("vessel"))
+EXCLUDED_LABELS = ("csf", *VESSEL_CLASSES)
 """Names of the labels that `nrmse_tissue` leaves out; their numbers are those of the simulator's `LABELS`."""
 METRICS = {
     "nrmse_rms": "RMSE / RMS of the reference (Equation 1), inside the mask",
@@ -117,7 +118,7 @@ def score_case(
     case : str
         Name of the case.
     prediction, reference : ndarray, shape (x, y, z)
-        In one unit, on one grid. Voxels of the prediction that are not finite have no reading and are scored
+        In one unit, on one grid, slices along the last axis. Voxels of the prediction that are not finite have no reading and are scored
         as 0, like those of a map that holds 0 there: leaving hard voxels out never pays.
     mask : ndarray of bool, shape (x, y, z), or None
         Voxels to score; outside both maps are set to 0. None: where the reference is finite and not 0, and
@@ -209,9 +210,7 @@ def score_files(
     masks = _companions("mask", mask, pairing.pairs)
     label_maps = _companions("labels", labels, pairing.pairs)
     cases = tuple(
-        _score_pair(
-            pair, masks.get(pair.case), label_maps.get(pair.case), quantity=quantity, data_range=data_range
-        )
+        _score_pair(pair, masks.get(pair.case), label_maps.get(pair.case), data_range=data_range)
         for pair in pairing.pairs
     )
     n_cases = len(cases)
@@ -359,18 +358,18 @@ def _beside_truth(reference: Path, role: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _score_pair(
-    pair: Pair, mask: Path | None, labels: Path | None, *, quantity: str, data_range: float | None
-) -> CaseScore:
-    reference = read_volume(pair.reference, quantity=quantity)
+def _score_pair(pair: Pair, mask: Path | None, labels: Path | None, *, data_range: float | None) -> CaseScore:
+    reference = read_volume(pair.reference)
+
+    axis = slice_axis(reference.affine)
 
     def array_of(path: Path) -> NDArray[Any]:
-        return read_volume(path, like=reference).array
+        return np.moveaxis(read_volume(path, like=reference).array, axis, 2)
 
     return score_case(
         pair.case,
         array_of(pair.prediction),
-        reference.array,
+        np.moveaxis(reference.array, axis, 2),
         mask=None if mask is None else array_of(mask) > 0,
         labels=None if labels is None else array_of(labels),
         data_range=data_range,

@@ -387,6 +387,19 @@ def test_axes_stored_in_another_order_are_no_mismatch(folders: tuple[Path, Path]
     assert tables[0].cases[0].values == pytest.approx(tables[1].cases[0].values)
 
 
+def test_a_coronal_series_is_scored_in_the_slices_it_was_acquired_in(tmp_path: Path) -> None:
+    reference = reference_map(n_slices=3)
+    prediction = reference + np.random.default_rng(1).normal(0, 0.2, reference.shape).astype(np.float32)
+    coronal = np.diag([2.0, 5.0, 2.0, 1.0])
+    pair = [
+        save(np.swapaxes(array, 1, 2), tmp_path / f"{name}.nii.gz", affine=coronal)
+        for name, array in (("p", prediction), ("r", reference))
+    ]
+    (case,) = score_files(*pair, quantity="nrcbv").cases
+    assert case.n_slices == 3
+    assert case.values == pytest.approx(score(prediction, reference).values, nan_ok=True)
+
+
 def test_json_and_csv_hold_every_figure(folders: tuple[Path, Path]) -> None:
     table = score_files(*folders, quantity="nrcbv")
     content = json.loads(json_text(table_as_dict(table)))
