@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfmap.errors import ConfigError
+from perfmap.phantom.drawing import LINEARITY, NO_LESION, STROKE, TRAINING, TREATMENT_EFFECT, DrawOptions
 
 Fixed = Mapping[str, Any]
 
@@ -64,22 +65,31 @@ class Regime:
         One sentence: which factor is tried, and how.
     acquisition : mapping
         Fixed values and ranges for `perfmap.phantom.acquisition.draw_acquisition`.
-    subject : mapping
-        Options for `perfmap.phantom.subject.draw_subject`.
+    subject : DrawOptions
+        Options for `perfmap.phantom.drawing.draw_subject`.
     trainable : bool
         Whether networks may learn from it.
     """
 
     purpose: str
     acquisition: Fixed = field(default_factory=dict)
-    subject: Fixed = field(default_factory=dict)
+    subject: DrawOptions = TRAINING
     trainable: bool = False
 
 
-def _plain(purpose: str, *, subject: Fixed | None = None, **changes: Any) -> Regime:
+_STRIPPED = DrawOptions(with_skull=False)
+_LEAKY = DrawOptions(with_skull=False, n_lesions=1, lesion_kinds=("glioblastoma", "meningioma"))
+_STROKE, _TREATED, _HEALTHY, _LINEAR = (
+    options.model_copy(update={"with_skull": False})
+    for options in (STROKE, TREATMENT_EFFECT, NO_LESION, LINEARITY)
+)
+_SCORED = TRAINING.model_copy(update={"r2v_spread": 0.0})
+
+
+def _plain(purpose: str, *, subject: DrawOptions = _STRIPPED, **changes: Any) -> Regime:
     """The plain regime with a few changes; ``__`` in a name stands for the dot."""
     acquisition = {**_PLAIN, **{name.replace("__", "."): value for name, value in changes.items()}}
-    return Regime(purpose, acquisition, dict(subject or {}))
+    return Regime(purpose, acquisition, subject)
 
 
 REGIMES: dict[str, Regime] = {
@@ -88,12 +98,14 @@ REGIMES: dict[str, Regime] = {
     "noisy": _plain("SNR 20", artefacts__snr=20.0),
     "t1-leak": _plain(
         "leaked agent shortens T1 above all: no preload, 80°, low r2e",
+        subject=_LEAKY,
         flip_angle=80.0,
         echo_time=0.025,
         r2e=(3.0, 5.0),
     ),
     "t2s-leak": _plain(
         "leaked agent shortens T2* above all: preload, 30°, high r2e",
+        subject=_LEAKY,
         flip_angle=30.0,
         r2e=(30.0, 40.0),
         preload_plasma=(0.3, 0.5),
@@ -106,7 +118,9 @@ REGIMES: dict[str, Regime] = {
     ),
     "early-bolus": _plain("bolus after 9–12 s, few baseline points", arterial__arrival=(7.0, 10.0)),
     "late-bolus": _plain("bolus after 45–60 s", n_times=75, arterial__arrival=(45.0, 60.0)),
-    "with-skull": _plain("skull, scalp, eyes and muscle around the brain"),
+    "with-skull": _plain(
+        "skull, scalp, eyes and muscle around the brain", subject=DrawOptions(with_skull=True)
+    ),
     "moving": _plain(
         "random walk of 0.2 mm and ° a volume, two jumps",
         motion__walk=0.2,
@@ -123,18 +137,26 @@ REGIMES: dict[str, Regime] = {
         artefacts__noise_fwhm=(0.5, 1.2),
         artefacts__int16=True,
     ),
-    "stroke": _plain("an infarct with its penumbra: delays of 3–12 s, transit times to 24 s", n_times=80),
+    "stroke": _plain(
+        "an infarct with its penumbra: delays of 3–12 s, transit times to 24 s", subject=_STROKE, n_times=80
+    ),
     "weak-dose": _plain("half of the dose", dose=0.5),
     "field15": _plain("1.5 T, TE 45 ms", field_strength=1.5, echo_time=0.045),
     "spin-echo": _plain("spin echo, TE 80 ms", sequence="spin-echo", echo_time=0.080),
-    "treatment-effect": _plain("an enhancing rim whose blood volume is half that of white matter"),
-    "no-lesion": _plain("healthy subjects"),
-    "linearity": _plain("lesion CBV drawn independently of the lesion's looks"),
-    "ood-te": Regime("held out: TE 37–40 ms", {"sequence": "gradient-echo", "echo_time": (0.037, 0.040)}),
-    "ood-fa": Regime("held out: 70° and 72°", {"sequence": "gradient-echo", "flip_angle": (70.0, 72.0)}),
-    "ood-residue": Regime("held out: Lorentzian residue function", {"residue_family": "lorentzian"}),
-    "ood-kex": Regime("held out: κ_ex 0.14–0.18", {"kappa_ex": (0.14, 0.18)}),
-    "ood-snr": Regime("held out: SNR 24–30", {"artefacts.snr": (24.0, 30.0)}),
+    "treatment-effect": _plain(
+        "an enhancing rim whose blood volume is half that of white matter", subject=_TREATED
+    ),
+    "no-lesion": _plain("healthy subjects", subject=_HEALTHY),
+    "linearity": _plain("lesion CBV drawn independently of the lesion's looks", subject=_LINEAR),
+    "ood-te": Regime(
+        "held out: TE 37–40 ms", {"sequence": "gradient-echo", "echo_time": (0.037, 0.040)}, _SCORED
+    ),
+    "ood-fa": Regime(
+        "held out: 70° and 72°", {"sequence": "gradient-echo", "flip_angle": (70.0, 72.0)}, _SCORED
+    ),
+    "ood-residue": Regime("held out: Lorentzian residue function", {"residue_family": "lorentzian"}, _SCORED),
+    "ood-kex": Regime("held out: κ_ex 0.14–0.18", {"kappa_ex": (0.14, 0.18)}, _SCORED),
+    "ood-snr": Regime("held out: SNR 24–30", {"artefacts.snr": (24.0, 30.0)}, _SCORED),
 }
 
 
