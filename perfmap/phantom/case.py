@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from perfmap.errors import ConfigError
 from perfmap.phantom.acquisition import acquire, draw_acquisition
 from perfmap.phantom.artefacts import shift_along_y, shift_map
-from perfmap.phantom.drawing import DrawOptions, draw_subject
+from perfmap.phantom.drawing import DrawOptions, SubjectParameters, draw_subject
 from perfmap.phantom.geometry import Geometry, axial_geometry, draw_stack, native_geometry, upenn_geometry
 from perfmap.phantom.priors import LABELS
 from perfmap.phantom.protocol import AcquisitionParameters
-from perfmap.phantom.regimes import find_regime
-from perfmap.phantom.subject import Subject, SubjectParameters, build_subject
+from perfmap.phantom.regimes import find_regime, subject_options
+from perfmap.phantom.subject import Subject, build_subject
 
 GeometryName = Literal["native", "upenn", "stack"]
 FloatArray = NDArray[np.float32]
@@ -116,7 +116,7 @@ def draw_case(
     acquisition = draw_acquisition(acquisition_rng, fixed=settings.acquisition)
     subject_seed = int(subject_rng.integers(2**31))
     grid = make_geometry(geometry_rng, geometry, n_slices=n_slices)
-    subject = _draw_subject(subject_seed, settings.subject, grid, acquisition)
+    subject = _draw_subject(subject_seed, subject_options(regime), grid, acquisition)
     return CaseParameters(
         regime=regime, geometry=grid, subject=subject, acquisition=acquisition, subject_seed=subject_seed
     )
@@ -170,14 +170,13 @@ def change_case(case: CaseParameters, changes: Mapping[str, Any]) -> CaseParamet
     """
     content = case.acquisition.model_dump()
     for name, value in changes.items():
-        place, parts = content, name.split(".")
-        for part in parts[:-1]:
-            place = place.get(part)
-            if not isinstance(place, dict):
-                break
-        if not isinstance(place, dict) or parts[-1] not in place:
+        place: Any = content
+        *above, last = name.split(".")
+        for part in above:
+            place = place.get(part) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
             raise ConfigError(f"no acquisition parameter is called {name}; see the keys of case.json")
-        place[parts[-1]] = value
+        place[last] = value
     try:
         acquisition = AcquisitionParameters.model_validate(content)
     except ValidationError as error:
@@ -186,7 +185,7 @@ def change_case(case: CaseParameters, changes: Mapping[str, Any]) -> CaseParamet
         raise ConfigError(f"{where} = {first['input']!r}: {first['msg']}") from error
     subject = case.subject
     if acquisition.field_strength != case.acquisition.field_strength:
-        options = find_regime(case.regime).subject
+        options = subject_options(case.regime)
         subject = _draw_subject(case.subject_seed, options, case.geometry, acquisition)
     return case.model_copy(update={"acquisition": acquisition, "subject": subject})
 
@@ -195,8 +194,12 @@ def _draw_subject(
     seed: int, options: DrawOptions, grid: Geometry, acquisition: AcquisitionParameters
 ) -> SubjectParameters:
     """Subject of a seed, with the relaxation times of the acquisition's field."""
-    at_field = options.model_copy(update={"field_strength": acquisition.field_strength})
-    return draw_subject(np.random.default_rng(seed), options=at_field, geometry=grid)
+    return draw_subject(
+        np.random.default_rng(seed),
+        options=options,
+        field_strength=acquisition.field_strength,
+        geometry=grid,
+    )
 
 
 def simulate_case(case: CaseParameters) -> SimulatedCase:
@@ -253,7 +256,7 @@ def true_maps(subject: Subject) -> dict[str, NDArray[Any]]:
     vessel = (rows.tissue == LABELS["vessel_artery"]) | (rows.tissue == LABELS["vessel_vein"])
 
     def total(weights: NDArray[np.floating]) -> NDArray[np.float64]:
-        return np.bincount(rows.voxel, weights=weights, minlength=size)
+        return np.bincount(rows.voxel, weights=weights, minlength=size).astype(np.float64, copy=False)
 
     blood = (rows.fraction * rows.cbv).astype(np.float64)
     tissue_blood = np.where(vessel, 0.0, blood)

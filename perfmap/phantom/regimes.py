@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfmap.errors import ConfigError
-from perfmap.phantom.drawing import LINEARITY, NO_LESION, STROKE, TRAINING, TREATMENT_EFFECT, DrawOptions
+from perfmap.phantom.drawing import DrawOptions, options_of
 
 Fixed = Mapping[str, Any]
 
@@ -65,31 +65,25 @@ class Regime:
         One sentence: which factor is tried, and how.
     acquisition : mapping
         Fixed values and ranges for `perfmap.phantom.acquisition.draw_acquisition`.
-    subject : DrawOptions
-        Options for `perfmap.phantom.drawing.draw_subject`.
+    subject : DrawOptions or None
+        Subjects to draw; None: those that `perfmap.phantom.drawing.options_of` has for the regime's name.
     trainable : bool
         Whether networks may learn from it.
     """
 
     purpose: str
     acquisition: Fixed = field(default_factory=dict)
-    subject: DrawOptions = TRAINING
+    subject: DrawOptions | None = None
     trainable: bool = False
 
 
-_STRIPPED = DrawOptions(with_skull=False)
-_LEAKY = DrawOptions(with_skull=False, n_lesions=1, lesion_kinds=("glioblastoma", "meningioma"))
-_STROKE, _TREATED, _HEALTHY, _LINEAR = (
-    options.model_copy(update={"with_skull": False})
-    for options in (STROKE, TREATMENT_EFFECT, NO_LESION, LINEARITY)
-)
-_SCORED = TRAINING.model_copy(update={"r2v_spread": 0.0})
+_SCORED = options_of("training").model_copy(update={"r2v_spread": 0.0})
 
 
-def _plain(purpose: str, *, subject: DrawOptions = _STRIPPED, **changes: Any) -> Regime:
+def _plain(purpose: str, **changes: Any) -> Regime:
     """The plain regime with a few changes; ``__`` in a name stands for the dot."""
     acquisition = {**_PLAIN, **{name.replace("__", "."): value for name, value in changes.items()}}
-    return Regime(purpose, acquisition, subject)
+    return Regime(purpose, acquisition)
 
 
 REGIMES: dict[str, Regime] = {
@@ -98,14 +92,12 @@ REGIMES: dict[str, Regime] = {
     "noisy": _plain("SNR 20", artefacts__snr=20.0),
     "t1-leak": _plain(
         "leaked agent shortens T1 above all: no preload, 80°, low r2e",
-        subject=_LEAKY,
         flip_angle=80.0,
         echo_time=0.025,
         r2e=(3.0, 5.0),
     ),
     "t2s-leak": _plain(
         "leaked agent shortens T2* above all: preload, 30°, high r2e",
-        subject=_LEAKY,
         flip_angle=30.0,
         r2e=(30.0, 40.0),
         preload_plasma=(0.3, 0.5),
@@ -118,9 +110,7 @@ REGIMES: dict[str, Regime] = {
     ),
     "early-bolus": _plain("bolus after 9–12 s, few baseline points", arterial__arrival=(7.0, 10.0)),
     "late-bolus": _plain("bolus after 45–60 s", n_times=75, arterial__arrival=(45.0, 60.0)),
-    "with-skull": _plain(
-        "skull, scalp, eyes and muscle around the brain", subject=DrawOptions(with_skull=True)
-    ),
+    "with-skull": _plain("skull, scalp, eyes and muscle around the brain"),
     "moving": _plain(
         "random walk of 0.2 mm and ° a volume, two jumps",
         motion__walk=0.2,
@@ -137,17 +127,13 @@ REGIMES: dict[str, Regime] = {
         artefacts__noise_fwhm=(0.5, 1.2),
         artefacts__int16=True,
     ),
-    "stroke": _plain(
-        "an infarct with its penumbra: delays of 3–12 s, transit times to 24 s", subject=_STROKE, n_times=80
-    ),
+    "stroke": _plain("an infarct with its penumbra: delays of 3–12 s, transit times to 24 s", n_times=80),
     "weak-dose": _plain("half of the dose", dose=0.5),
     "field15": _plain("1.5 T, TE 45 ms", field_strength=1.5, echo_time=0.045),
     "spin-echo": _plain("spin echo, TE 80 ms", sequence="spin-echo", echo_time=0.080),
-    "treatment-effect": _plain(
-        "an enhancing rim whose blood volume is half that of white matter", subject=_TREATED
-    ),
-    "no-lesion": _plain("healthy subjects", subject=_HEALTHY),
-    "linearity": _plain("lesion CBV drawn independently of the lesion's looks", subject=_LINEAR),
+    "treatment-effect": _plain("an enhancing rim whose blood volume is half that of white matter"),
+    "no-lesion": _plain("healthy subjects"),
+    "linearity": _plain("lesion CBV drawn independently of the lesion's looks"),
     "ood-te": Regime(
         "held out: TE 37–40 ms", {"sequence": "gradient-echo", "echo_time": (0.037, 0.040)}, _SCORED
     ),
@@ -171,6 +157,12 @@ def find_regime(name: str) -> Regime:
     if name not in REGIMES:
         raise ConfigError(f"unknown regime '{name}'; wanted one of {' '.join(REGIMES)}")
     return REGIMES[name]
+
+
+def subject_options(name: str) -> DrawOptions:
+    """Subjects that a regime draws."""
+    own = find_regime(name).subject
+    return options_of(name) if own is None else own
 
 
 def require_trainable(name: str) -> None:
