@@ -1,0 +1,308 @@
+"""Draw a subject: all random numbers of a head, its tissue, its lesions and its vessels, in one record."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from perfmap.errors import ConfigError
+from perfmap.phantom.anatomy import Placement, ShapeParameters, brain_places, draw_shape, place, to_subject
+from perfmap.phantom.geometry import Geometry
+from perfmap.phantom.head import HeadParameters, draw_head
+from perfmap.phantom.lesions import COMPARTMENTS, LESION_KINDS, LesionKind, LesionParameters, draw_lesion
+from perfmap.phantom.priors import (
+    BRIGHT_SCALP,
+    FIELD_STRENGTHS,
+    GM_WM_RATIO,
+    HEAD_CLASSES,
+    LESION_NRCBV,
+    TREATMENT_EFFECT_NRCBV,
+    VESSEL_CLASSES,
+    draw,
+)
+from perfmap.phantom.tissue import (
+    FieldParameters,
+    PatchworkParameters,
+    TissueParameters,
+    draw_patchwork,
+    draw_tissue,
+    draw_variation,
+)
+from perfmap.phantom.vessels import VesselParameters, draw_vessels
+
+HEALTHY = ("csf", "gm", "wm", "deep_gm", *VESSEL_CLASSES, *HEAD_CLASSES)
+RADIUS = {
+    "glioblastoma": (8.0, 28.0),
+    "low_grade": (8.0, 28.0),
+    "meningioma": (6.0, 22.0),
+    "infarct": (16.0, 40.0),
+    "sphere": (4.0, 12.0),
+}
+"""Range of the mean radius, mm, of each kind [M]."""
+
+
+class SubjectParameters(BaseModel):
+    """Everything that makes a subject: numbers and seeds, no arrays.
+
+    Attributes
+    ----------
+    field_strength : float
+        T; relaxation times belong to it.
+    shape : ShapeParameters
+    tissues : dict of str to TissueParameters
+        Means of every class outside of lesions.
+    variation : FieldParameters
+    patchwork : PatchworkParameters or None
+        CBV that follows no anatomy.
+    lesions : tuple of LesionParameters
+    vessels : VesselParameters or None
+    head : HeadParameters or None
+        None: skull-stripped.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field_strength: float
+    shape: ShapeParameters
+    tissues: dict[str, TissueParameters]
+    variation: FieldParameters
+    patchwork: PatchworkParameters | None
+    lesions: tuple[LesionParameters, ...]
+    vessels: VesselParameters | None
+    head: HeadParameters | None
+
+    @field_validator("field_strength")
+    @classmethod
+    def _known_field(cls, value: float) -> float:
+        if value not in FIELD_STRENGTHS:
+            raise ConfigError(
+                f"field strength is {value} T, wanted one of {FIELD_STRENGTHS}: tissue is known there"
+            )
+        return value
+
+
+class DrawOptions(BaseModel):
+    """What kind of subjects to draw.
+
+    Attributes
+    ----------
+    decorrelated : bool
+        True: lesion CBV and GM/WM ratio are drawn independent of looks (training, linearity). False: the table.
+    with_skull : bool or None
+        None: half of the subjects.
+    n_lesions : int or None
+        None: 0, 1, 2 or 3 at 20/50/20/10 %.
+    lesion_kinds : tuple of str
+        Drawn from these.
+    lesion_class : str or None
+        Class of a ``sphere``; None draws one.
+    lesion_radius : float or None
+        Mean radius, mm.
+    lesion_nrcbv : float or None
+        CBV of every compartment over that of white matter. 0: a lesion without bolus.
+    treatment_effect : bool
+        The enhancing rim has nrCBV about 0.5.
+    invisible_share : float
+        Share of lesions that look like white matter (times, proton density, no leakage).
+    swap_gm_wm : bool
+        Grey matter gets the CBV of white matter and the reverse.
+    patchwork_share : float
+        Share of subjects whose CBV follows no anatomy.
+    r2v_spread : float
+        SD of the relaxivity factor between classes of a subject.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decorrelated: bool = False
+    with_skull: bool | None = None
+    n_lesions: int | None = Field(default=None, ge=0)
+    lesion_kinds: tuple[LesionKind, ...] = LESION_KINDS
+    lesion_class: str | None = None
+    lesion_radius: float | None = Field(default=None, gt=0)
+    lesion_nrcbv: float | None = Field(default=None, ge=0)
+    treatment_effect: bool = False
+    invisible_share: float = 0.0
+    swap_gm_wm: bool = False
+    patchwork_share: float = 0.0
+    r2v_spread: float = 0.0
+
+
+_TRAINING = DrawOptions(decorrelated=True, invisible_share=0.15, patchwork_share=0.2, r2v_spread=0.05)
+OPTIONS: dict[str, DrawOptions] = {
+    "training": _TRAINING,
+    "linearity": DrawOptions(decorrelated=True, with_skull=False, n_lesions=2),
+    "stroke": DrawOptions(with_skull=False, n_lesions=1, lesion_kinds=("infarct",)),
+    "no-lesion": DrawOptions(with_skull=False, n_lesions=0),
+    "treatment-effect": DrawOptions(
+        with_skull=False, n_lesions=1, lesion_kinds=("glioblastoma",), treatment_effect=True
+    ),
+    "with-skull": DrawOptions(with_skull=True),
+    "t1-leak": DrawOptions(with_skull=False, n_lesions=1, lesion_kinds=("glioblastoma", "meningioma")),
+    "t2s-leak": DrawOptions(with_skull=False, n_lesions=1, lesion_kinds=("glioblastoma", "meningioma")),
+    "upenn-like": DrawOptions(with_skull=False, n_lesions=1, lesion_kinds=("glioblastoma",)),
+}
+"""Subjects of the regimes that need their own; every other regime takes the tissue table without skull."""
+
+
+def options_of(regime: str) -> DrawOptions:
+    """Kind of subjects that a regime draws; the tissue table without skull unless `OPTIONS` says otherwise."""
+    return OPTIONS.get(regime, DrawOptions(with_skull=False))
+
+
+def draw_subject(
+    rng: np.random.Generator,
+    *,
+    options: DrawOptions,
+    field_strength: float | None = None,
+    geometry: Geometry | None = None,
+) -> SubjectParameters:
+    """Draw the record of a subject.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The same state and options give the same subject at either field strength, but for its relaxation times.
+    options : DrawOptions
+    field_strength : float, optional
+        1.5 or 3 T; drawn at 35/65 % where not given.
+    geometry : Geometry, optional
+        Lesions are put where these slices are; without it, anywhere in the brain.
+
+    Returns
+    -------
+    SubjectParameters
+
+    Raises
+    ------
+    ConfigError
+        If the field strength is neither 1.5 nor 3 T.
+    """
+    drawn = FIELD_STRENGTHS[int(rng.random() < 0.65)]
+    field = drawn if field_strength is None else field_strength
+    if field not in FIELD_STRENGTHS:
+        raise ConfigError(
+            f"field strength is {field} T, wanted one of {FIELD_STRENGTHS}: tissue is known there"
+        )
+    shape = draw_shape(rng)
+    tissues = _draw_healthy(rng, options, field)
+    n_drawn = int(rng.choice(4, p=[0.2, 0.5, 0.2, 0.1]))
+    n_lesions = n_drawn if options.n_lesions is None else options.n_lesions
+    placement = place(shape)
+    lesions = tuple(
+        _draw_lesion(rng, options, placement, geometry, tissues["wm"], field) for _ in range(n_lesions)
+    )
+    drawn_skull = bool(rng.random() < 0.5)
+    with_skull = drawn_skull if options.with_skull is None else options.with_skull
+    patchwork = rng.random() < options.patchwork_share
+    return SubjectParameters(
+        field_strength=field,
+        shape=shape,
+        tissues=tissues,
+        variation=draw_variation(rng),
+        patchwork=draw_patchwork(rng, base_cbv=tissues["wm"].cbv) if patchwork else None,
+        lesions=lesions,
+        vessels=draw_vessels(rng),
+        head=draw_head(rng) if with_skull else None,
+    )
+
+
+def _draw_healthy(
+    rng: np.random.Generator, options: DrawOptions, field_strength: float
+) -> dict[str, TissueParameters]:
+    tissues = {name: draw_tissue(name, rng, field_strength=field_strength) for name in HEALTHY}
+    white = tissues["wm"].cbv
+    ratio = tissues["gm"].cbv / white
+    if options.decorrelated:
+        ratio = draw(GM_WM_RATIO, rng)
+    changes: dict[str, dict[str, float]] = {name: {} for name in HEALTHY}
+    changes["gm"]["cbv"] = white * float(np.clip(ratio, GM_WM_RATIO.low, GM_WM_RATIO.high))
+    if options.decorrelated:
+        changes["deep_gm"]["cbv"] = white * draw(GM_WM_RATIO, rng)
+    if options.swap_gm_wm:
+        changes["wm"]["cbv"], changes["gm"]["cbv"] = changes["gm"]["cbv"], white
+    if rng.random() < 0.3:
+        changes["scalp"]["proton_density"] = draw(BRIGHT_SCALP, rng)
+    if options.r2v_spread > 0:
+        for name in ("gm", "wm", "deep_gm"):
+            changes[name]["r2v_factor"] = _factor(rng, options.r2v_spread)
+    return {name: tissue.model_copy(update=changes[name]) for name, tissue in tissues.items()}
+
+
+def _factor(rng: np.random.Generator, spread: float) -> float:
+    return float(np.clip(rng.normal(1.0, spread), 0.4, 1.6))
+
+
+def _draw_lesion(
+    rng: np.random.Generator,
+    options: DrawOptions,
+    placement: Placement,
+    geometry: Geometry | None,
+    white: TissueParameters,
+    field_strength: float,
+) -> LesionParameters:
+    kind = options.lesion_kinds[int(rng.integers(len(options.lesion_kinds)))]
+    low, high = RADIUS[kind]
+    radius = options.lesion_radius or float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    centre = _draw_centre(rng, kind, placement, geometry, radius)
+    names = COMPARTMENTS.get(kind, (options.lesion_class or "low_grade",))
+    invisible = rng.random() < options.invisible_share
+    compartments = {}
+    for name in names:
+        tissue = draw_tissue(name, rng, field_strength=field_strength)
+        changes: dict[str, float] = {}
+        if invisible:
+            changes = {key: getattr(white, key) for key in ("t1", "t2star", "t2", "proton_density", "ktrans")}
+        changes["cbv"] = _lesion_cbv(rng, name, tissue, options, white.cbv)
+        changes["cbv_spread"] = 0.0 if kind == "sphere" else float(rng.uniform(0.15, 0.45))
+        if options.r2v_spread > 0:
+            changes["r2v_factor"] = _factor(rng, options.r2v_spread)
+        compartments[name] = tissue.model_copy(update=changes)
+    return draw_lesion(rng, kind, centre, compartments, radius=radius)
+
+
+def _lesion_cbv(
+    rng: np.random.Generator, name: str, tissue: TissueParameters, options: DrawOptions, white: float
+) -> float:
+    """CBV of one compartment, ml/100 ml."""
+    if options.lesion_nrcbv is not None:
+        return options.lesion_nrcbv * white
+    if options.treatment_effect and name == "enhancing":
+        return draw(TREATMENT_EFFECT_NRCBV, rng) * white
+    if options.decorrelated and not (name == "necrosis" and rng.random() < 0.5):
+        return draw(LESION_NRCBV, rng) * white
+    return tissue.cbv
+
+
+def _draw_centre(
+    rng: np.random.Generator, kind: str, placement: Placement, geometry: Geometry | None, radius: float
+) -> tuple[float, float, float]:
+    """A place in the brain, in subject mm, that the stack reaches."""
+    places, depth, grey_or_white = brain_places()
+    chosen = rng.integers(len(places), size=3000)
+    where, deep, solid = places[chosen], depth[chosen], grey_or_white[chosen]
+    if kind == "meningioma":
+        fits = (deep > -0.7 * radius) & (deep < -0.25 * radius) & (where[:, 2] > -30)
+    elif kind == "infarct":
+        fits = (
+            (deep < -12) & (np.abs(where[:, 0]) > 22) & (np.abs(where[:, 1] + 10) < 45) & (where[:, 2] > -10)
+        )
+    else:
+        fits = solid & (deep < -0.5 * radius)
+    where = where[fits]
+    if geometry is None:
+        return _point(to_subject(placement, where[:1])[0])
+    rough = where @ np.linalg.inv(placement.matrix).T + np.asarray(placement.shape.translation)
+    inverse = np.linalg.inv(geometry.matrix)
+    index = rough @ inverse[:3, :3].T + inverse[:3, 3]
+    middle = (np.asarray(geometry.shape) - 1) / 2
+    beyond = (np.abs(index - middle) - middle) * geometry.voxel_size
+    reach = np.asarray([-4.0, -4.0, 0.3 * radius])  # the centre may lie a little above or below the stack
+    distance = np.maximum(beyond - reach, 0.0).sum(axis=1)
+    best = int(np.argmin(distance))
+    return _point(to_subject(placement, where[best : best + 1])[0])
+
+
+def _point(values: NDArray[np.floating]) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])

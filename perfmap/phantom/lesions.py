@@ -1,0 +1,225 @@
+"""Lesions grown inside a subject: lobulated, uneven bodies with compartments, never perfect balls.
+
+A lesion is the region where a distance function is negative: an ellipsoid's, bent by smooth noise. Compartments
+are shells of it: necrosis inside, an enhancing rim of varying thickness, oedema reaching out along white matter.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from perfmap.phantom.anatomy import Lattice, draw_seed
+from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate_on_slice
+from perfmap.phantom.tissue import TissueParameters
+
+LesionKind = Literal["glioblastoma", "low_grade", "meningioma", "infarct", "sphere"]
+LESION_KINDS: tuple[LesionKind, ...] = ("glioblastoma", "low_grade", "meningioma", "infarct")
+
+COMPARTMENTS: dict[str, tuple[str, ...]] = {
+    "glioblastoma": ("oedema", "enhancing", "necrosis"),
+    "low_grade": ("low_grade",),
+    "meningioma": ("oedema", "meningioma"),
+    "infarct": ("penumbra", "infarct_core"),
+}
+"""Classes of a lesion from the outside to the inside."""
+
+
+class LesionParameters(BaseModel):
+    """One lesion.
+
+    Attributes
+    ----------
+    kind : str
+        Decides the compartments.
+    centre, radii : tuple of float
+        Subject mm.
+    turn : float
+        Rotation about z, radians.
+    irregularity : float
+        SD of the boundary's noise over the mean radius; 0 is an ellipsoid.
+    noise_seed : int
+    rim : float
+        Median thickness of the rim (core depth of an infarct), mm.
+    reach : float
+        How far oedema extends beyond the tumour, mm; 0 for none.
+    push : float
+        Mass effect: share of the displacement at the centre.
+    compartments : dict of str to TissueParameters
+        Means of every class of the lesion.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: LesionKind
+    centre: tuple[float, float, float]
+    radii: tuple[float, float, float]
+    turn: float
+    irregularity: float
+    noise_seed: int
+    rim: float
+    reach: float
+    push: float
+    compartments: dict[str, TissueParameters]
+
+    @property
+    def radius(self) -> float:
+        """Geometric mean of the radii, mm."""
+        return float(np.prod(self.radii) ** (1 / 3))
+
+    @property
+    def extent(self) -> float:
+        """Radius, mm, of a ball that surely holds the lesion."""
+        return max(self.radii) * (1.0 + 3.0 * self.irregularity) + 2.0 * self.reach + 2.0
+
+
+IRREGULARITY: dict[str, tuple[float, float]] = {
+    "glioblastoma": (0.12, 0.30),
+    "low_grade": (0.15, 0.35),
+    "meningioma": (0.03, 0.10),
+    "infarct": (0.20, 0.40),
+    "sphere": (0.0, 0.0),
+}
+"""SD of the boundary's noise over the mean radius [M]."""
+
+
+def draw_lesion(
+    rng: np.random.Generator,
+    kind: LesionKind,
+    centre: tuple[float, float, float],
+    compartments: dict[str, TissueParameters],
+    *,
+    radius: float,
+) -> LesionParameters:
+    """Draw the body of a lesion.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    kind : LesionKind
+    centre : tuple of float
+        Subject mm.
+    compartments : dict of str to TissueParameters
+        Means of every class of the lesion.
+    radius : float
+        Mean radius, mm.
+
+    Returns
+    -------
+    LesionParameters
+    """
+    stretch = np.exp(rng.normal(0.0, 0.18, size=3))
+    stretch *= radius / np.prod(stretch) ** (1 / 3)
+    swollen = kind in ("glioblastoma", "meningioma")
+    exact = kind == "sphere"
+    return LesionParameters(
+        kind=kind,
+        centre=centre,
+        radii=(radius, radius, radius)
+        if exact
+        else (float(stretch[0]), float(stretch[1]), float(stretch[2])),
+        turn=float(rng.uniform(0.0, np.pi)),
+        irregularity=float(rng.uniform(*IRREGULARITY[kind])),
+        noise_seed=draw_seed(rng),
+        rim=radius * float(rng.uniform(0.15, 0.7)),
+        reach=float(rng.uniform(4.0, 22.0)) if swollen and rng.random() < 0.8 else 0.0,
+        push=float(rng.uniform(0.0, 0.35)) if kind not in ("infarct", "sphere") else 0.0,
+        compartments=compartments,
+    )
+
+
+def prepare_noise(lesion: LesionParameters) -> SmoothField:
+    """Make the noise that bends a lesion's boundary (0), its inner boundary (1) and its oedema (2)."""
+    return draw_field(lesion.noise_seed, spacing=max(6.0, 0.5 * lesion.radius), n_components=3)
+
+
+def displace(lesions: tuple[LesionParameters, ...], plane: Lattice) -> Lattice:
+    """Mass effect: tissue gives way to a tumour. Returns where each point of the plane lay before."""
+    points = plane.points
+    for lesion in lesions:
+        if lesion.push > 0 and abs(plane.along[2] - lesion.centre[2]) < 3 * lesion.radius:
+            offset = points - np.asarray(lesion.centre, dtype=np.float32)
+            fade = np.exp(-np.sum(offset**2, axis=-1) / np.float32(2 * (1.2 * lesion.radius) ** 2))
+            points = points - np.float32(lesion.push) * fade[..., None] * offset
+    return Lattice(points, plane.along)
+
+
+def occupancy(
+    lesion: LesionParameters,
+    noise: SmoothField,
+    plane: Lattice,
+    flat: NDArray[np.intp],
+    shares: FloatArray,
+) -> dict[str, FloatArray] | None:
+    """Share of each compartment of a lesion at points of a plane.
+
+    Parameters
+    ----------
+    lesion : LesionParameters
+    noise : SmoothField
+        From `prepare_noise`.
+    plane : Lattice
+        The plane, not displaced.
+    flat : ndarray, shape (n,)
+        Points of the plane to look at, C order over (x, y).
+    shares : ndarray, shape (n, 4)
+        Shares of csf, gm, wm, deep_gm there: oedema follows white matter, an infarct spares CSF.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n,), or None
+        Shares between 0 and 1 that add up to at most 1; None where the plane misses the lesion.
+    """
+    offset = plane.points.reshape(-1, 3)[flat] - np.asarray(lesion.centre, dtype=np.float32)
+    if np.abs(offset).max(axis=1).min(initial=np.inf) > lesion.extent:
+        return None
+    depth, inner, fringe = _distances(lesion, noise, plane, flat, offset)
+    body = _ramp(depth, width=4.0 if lesion.kind == "low_grade" else 1.0)
+    if lesion.kind == "sphere":
+        (name,) = lesion.compartments
+        return {name: body}
+    if lesion.kind == "infarct":
+        solid = 1.0 - shares[:, 0]
+        core = _ramp(inner, width=3.0) * body * solid
+        return {"infarct_core": core, "penumbra": body * solid - core}
+    if lesion.kind == "low_grade":
+        return {"low_grade": body * (1.0 - 0.7 * shares[:, 0])}
+    swelling = _ramp(fringe, width=3.0) * (shares[:, 2] + 0.25 * (shares[:, 1] + shares[:, 3])) * (1.0 - body)
+    if lesion.kind == "meningioma":
+        return {"meningioma": body, "oedema": swelling}
+    dead = _ramp(inner, width=1.5) * body
+    return {"enhancing": body - dead, "necrosis": dead, "oedema": swelling}
+
+
+def _distances(
+    lesion: LesionParameters,
+    noise: SmoothField,
+    plane: Lattice,
+    flat: NDArray[np.intp],
+    offset: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Signed distances, mm, to the outer boundary, the inner one and the end of the oedema; negative inside."""
+    cosine, sine = np.cos(lesion.turn), np.sin(lesion.turn)
+    turned = np.stack(
+        [
+            cosine * offset[:, 0] + sine * offset[:, 1],
+            cosine * offset[:, 1] - sine * offset[:, 0],
+            offset[:, 2],
+        ]
+    )
+    scaled = np.sqrt(np.sum((turned / np.asarray(lesion.radii)[:, None]) ** 2, axis=0))
+    bend, thick, far = evaluate_on_slice(noise, *plane.along).reshape(3, -1)[:, flat]
+    depth = (scaled - 1.0 + lesion.irregularity * bend) * lesion.radius
+    inner = depth + lesion.rim * np.exp(np.clip(0.5 * thick, -1.5, 1.5))
+    fringe = depth - lesion.reach * np.clip(1.0 + 0.6 * far, 0.0, 2.0)
+    if lesion.reach == 0:
+        fringe = np.full_like(depth, np.inf)
+    return depth.astype(np.float32), inner.astype(np.float32), fringe.astype(np.float32)
+
+
+def _ramp(distance: FloatArray, *, width: float) -> FloatArray:
+    share: FloatArray = np.clip(0.5 - distance / np.float32(width), 0.0, 1.0)
+    return share
