@@ -20,6 +20,17 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[simulate,dev]'
 	@touch $@
 
+CASE := demo/study/plain-0000
+demo: $(READY)  ## Simulate a patient, predict the CBV map, compare it with the truth
+	$(BIN)/perfmap simulate demo/study --n 1 --seed 0
+	$(BIN)/perfmap predict $(CASE)/dsc.nii.gz -o demo/nrcbv.nii.gz --figure demo/nrcbv.png --report demo/report.html --overwrite
+	$(BIN)/perfmap score demo/nrcbv.nii.gz $(CASE)/truth_nrcbv.nii.gz
+	@echo
+	@echo "the patient  $(CURDIR)/$(CASE)/dsc.nii.gz"
+	@echo "the picture  $(CURDIR)/demo/nrcbv.png"
+	@echo "the report   $(CURDIR)/demo/report.html"
+	@echo "the map      $(CURDIR)/demo/nrcbv.nii.gz"
+
 test: $(READY)  ## Run all tests (WORKERS=2 in parallel)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
