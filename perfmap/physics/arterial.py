@@ -27,6 +27,8 @@ ROUGH_PART = 0.25
 
 _NOISE_MARGIN = 2.0
 _MIN_CLUSTER = 6
+_N_STARTS = 10
+_ARTERIAL_LEAD = 3  # volumes
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,9 @@ def arterial_input_by_clusters(
 ) -> ArterialInput:
     """Mouridsen's k-means: the cluster with the earliest first moment, twice. doi 10.1002/mrm.20759.
 
-    The tenth of the voxels with the largest area is kept, its roughest quarter dropped, curves scaled to unit
-    area and clustered; the cluster with the lowest first moment is clustered once more.
+    The tenth of the unsaturated voxels with the largest area is kept, its roughest quarter dropped, curves
+    scaled to unit area and clustered; the cluster with the lowest first moment is clustered once more.
+    Roughness is read outside of the first pass: inside, the narrow bolus of an artery itself is rough.
 
     Parameters
     ----------
@@ -156,12 +159,11 @@ def arterial_input_by_clusters(
     """
     curves = np.asarray(log_ratio, dtype=float)[:, bolus.window]
     area = curves.sum(axis=1) * time_step
-    voxels = np.argsort(-area, kind="stable")[: int(LARGE_AREA * len(curves))]
-    voxels = voxels[area[voxels] > 0]
-    if voxels.size:
-        unit = curves[voxels] / area[voxels, np.newaxis]
-        roughness = np.square(np.diff(unit, n=2, axis=1)).sum(axis=1)
-        voxels = voxels[np.argsort(roughness, kind="stable")[: int((1 - ROUGH_PART) * voxels.size)]]
+    shape = curve_shape(log_ratio, bolus, time_step=time_step)
+    voxels = np.flatnonzero(~shape.saturated & (shape.drop >= MIN_DROP) & (area > 0))
+    voxels = voxels[np.argsort(-area[voxels], kind="stable")[: int(LARGE_AREA * len(curves))]]
+    roughness = _roughness(log_ratio[voxels], bolus) / np.square(area[voxels])
+    voxels = voxels[np.argsort(roughness, kind="stable")[: int((1 - ROUGH_PART) * voxels.size)]]
     if voxels.size < _MIN_CLUSTER:
         raise InputError(
             f"no arterial input found: {voxels.size} voxels with a smooth and large bolus, wanted at least "
@@ -229,6 +231,13 @@ def rescale_by_venous_output(aif: ArrayLike, venous: ArrayLike) -> NDArray[np.fl
     return np.asarray(arterial * max(late.sum() / arterial.sum(), 1.0))
 
 
+def _roughness(curves: NDArray[np.floating], bolus: Bolus) -> NDArray[np.float64]:
+    """Sum of squared second differences before and after the first pass; arteries rise before the brain does."""
+    before = slice(bolus.n_unsteady, max(bolus.arrival - _ARTERIAL_LEAD, bolus.n_unsteady))
+    outside = (curves[:, before], curves[:, bolus.end :])
+    return np.asarray(sum(np.square(np.diff(part, n=2, axis=1)).sum(axis=1, dtype=float) for part in outside))
+
+
 def _earliest_cluster(
     curves: NDArray[np.float64],
     area: NDArray[np.float64],
@@ -240,7 +249,8 @@ def _earliest_cluster(
     if n_clusters < 2:
         return voxels
     unit = curves[voxels] / area[voxels, np.newaxis]
-    centres, label = kmeans2(unit, n_clusters, minit="++", rng=rng, missing="warn")
+    runs = [kmeans2(unit, n_clusters, minit="++", rng=rng, missing="warn") for _ in range(_N_STARTS)]
+    centres, label = min(runs, key=lambda run: float(np.square(unit - run[0][run[1]]).sum()))
     moment = centres @ np.arange(curves.shape[1]) / np.maximum(centres.sum(axis=1), 1e-12)
     count = np.bincount(label, minlength=n_clusters)
     moment[count < MIN_VOXELS] = np.inf

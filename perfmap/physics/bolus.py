@@ -32,7 +32,7 @@ MAX_PASS_DURATION = 35.0
 SIGNAL_FLOOR = 0.01
 """S/S0 is not let below this, so that an extinguished voxel stays finite: −ln of it is 4.6."""
 
-_UNSTEADY_TOLERANCE = 0.01
+_UNSTEADY_TOLERANCE = (0.003, 0.015)  # without noise, and at most
 _SEARCH_WIDTH = 8.0  # s; the bolus is the deepest hollow of this width, so that lone spikes lose against it
 _MAX_UNSTEADY = 8
 _LOCAL_POINTS = 5
@@ -110,6 +110,9 @@ def find_bolus(curve: ArrayLike, *, time_step: float) -> Bolus:
     noise = _relative_noise(clean[: peak + 1])
     n_unsteady = _count_unsteady(clean, peak, noise)
     last = _last_steady_point(clean, n_unsteady, peak, noise)
+    while last < n_unsteady and n_unsteady > 0:  # too few points are left: give up the least unsteady ones
+        n_unsteady -= 1
+        last = _last_steady_point(clean, n_unsteady, peak, noise)
     if last - n_unsteady + 1 < MIN_BASELINE:
         raise InputError(
             f"no bolus found: the signal is lowest at volume {peak} with {max(last - n_unsteady + 1, 0)} "
@@ -252,16 +255,19 @@ def _without_spikes(curve: NDArray[np.float64], peak: int) -> tuple[NDArray[np.f
 
 
 def _relative_noise(curve: NDArray[np.float64]) -> float:
-    """Robust standard deviation of a curve against the mean of its neighbours, as a part of its median."""
-    if curve.size < 5:
+    """Robust noise before the descent, as a part of the level: each point against its neighbours."""
+    level = float(np.median(curve))
+    descent = np.flatnonzero(curve < level - 0.2 * (level - float(curve.min())))
+    before = curve[: descent[0]] if descent.size else curve
+    if before.size < 5:
         return 0.0
-    residual = curve[1:-1] - 0.5 * (curve[:-2] + curve[2:])
-    return float(1.4826 * np.median(np.abs(residual)) / np.sqrt(1.5) / np.median(curve))
+    residual = before[1:-1] - 0.5 * (before[:-2] + before[2:])
+    return float(1.4826 * np.median(np.abs(residual)) / np.sqrt(1.5) / level)
 
 
 def _count_unsteady(curve: NDArray[np.float64], peak: int, noise: float) -> int:
     """Leading volumes that stand off the median of the three that follow them."""
-    tolerance = min(max(_UNSTEADY_TOLERANCE, 2 * noise), 1.5 * _UNSTEADY_TOLERANCE)
+    tolerance = float(np.clip(2.5 * noise, *_UNSTEADY_TOLERANCE))
     for k in range(min(_MAX_UNSTEADY, peak - MIN_BASELINE)):
         reference = float(np.median(curve[k + 1 : k + 4]))
         if abs(curve[k] - reference) <= tolerance * abs(reference):

@@ -135,6 +135,8 @@ def osvd(
 ) -> NDArray[np.float32]:
     """Block-circulant SVD; each voxel's threshold is raised until its residue oscillates less than `limit`.
 
+    The singular values that the last raise would drop keep the part with which the limit is just met: dropped
+    whole, two nearly equal curves could differ in flow by several per cent.
     doi 10.1002/mrm.10522 (Wu et al., MRM 2003).
 
     Parameters
@@ -291,13 +293,18 @@ def _raise_thresholds(
     """Fill `out` with the first residue, from low thresholds to high, that oscillates less than `limit`."""
     waiting = np.arange(len(spectra))
     seen = -1
+    index = np.full(len(spectra), np.inf, dtype=np.float32)
     for threshold in np.arange(OSVD_STEP, _MAX_THRESHOLD + OSVD_STEP / 2, OSVD_STEP):
         kept = relative >= threshold
         if kept.sum() == seen:
             continue
         seen = int(kept.sum())
         residue = scipy.fft.irfft(spectra[waiting] * kept, n=out.shape[1], axis=-1)
-        out[waiting] = residue
-        waiting = waiting[oscillation_index(residue) >= limit]
+        now = oscillation_index(residue).astype(np.float32)
+        smooth = now < limit
+        part = np.where(smooth & np.isfinite(index[waiting]), (limit - now) / (index[waiting] - now), 0)
+        out[waiting] = residue + part[:, np.newaxis] * (out[waiting] - residue)
+        index[waiting] = now
+        waiting = waiting[~smooth]
         if waiting.size == 0:
             return

@@ -138,11 +138,13 @@ def _fit_chunk(y: NDArray[np.float64], time_step: float) -> tuple[NDArray[np.flo
     good = (height > 0) & (peak > onset) & (weights.sum(axis=1) - onset >= MIN_SAMPLES)
     theta = np.zeros((len(y), 4))
     if good.any():
+        unit, rise = height[good], (peak - onset)[good] * time_step
         start = np.stack(
-            [height, onset * time_step, (peak - onset) * time_step, np.full(len(y), START_ALPHA)], 1
+            [np.ones_like(unit), onset[good] * time_step, rise, np.full_like(unit, START_ALPHA)], 1
         )
         time = np.arange(y.shape[1], dtype=float) * time_step
-        theta[good] = _levenberg_marquardt(y[good], weights[good], start[good], time)
+        theta[good] = _levenberg_marquardt(y[good] / unit[:, np.newaxis], weights[good], start, time)
+        theta[good, 0] *= unit
     return theta, good
 
 
@@ -152,7 +154,10 @@ def _levenberg_marquardt(
     theta: NDArray[np.float64],
     time: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Columns of `theta`: height, arrival, time from arrival to peak, alpha. Converged voxels drop out."""
+    """Columns of `theta`: height, arrival, time from arrival to peak, alpha. Converged voxels drop out.
+
+    Curves come with a peak of 1, so that no step depends on the scale of the signal.
+    """
     low = np.array([0.0, time[0] - 30.0, 0.2 * (time[1] - time[0]), _ALPHA_RANGE[0]])
     high = np.array([np.inf, time[-1], 2 * (time[-1] - time[0]), _ALPHA_RANGE[1]])
     theta = theta.copy()

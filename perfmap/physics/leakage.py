@@ -7,6 +7,7 @@ the arterial input, is a different and wrong model. Only the leakage term is tak
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from perfmap.errors import InputError
 from perfmap.physics.bolus import Bolus
 
+ReferenceRule = Literal["balanced", "baseline"]
 N_LATE = 10
 """Number of last points whose mean tells whether a voxel enhances."""
+BALANCED_WIDTH = 1.5
+"""Half width of the accepted late means, in robust standard deviations."""
 MIN_QUALIFIED = 0.05
-"""Below this part of the voxels the strict rule is given up for the ranking."""
+"""Below this part of the voxels the rule ``baseline`` turns to its ranking."""
 FALLBACK_PART = 0.2
 """Part of the perfused voxels that the ranking keeps."""
 KEP_GRID = (0.0, 0.0005, 0.001, 0.002, 0.0035, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05)
@@ -73,13 +77,22 @@ def cumulative_integral(
     return total
 
 
-def non_enhancing(delta_r2star: NDArray[np.floating], bolus: Bolus) -> NDArray[np.bool_]:
-    """Voxels that show a bolus and then return to their own baseline.
+def non_enhancing(
+    delta_r2star: NDArray[np.floating], bolus: Bolus, *, rule: ReferenceRule = "balanced"
+) -> NDArray[np.bool_]:
+    """Voxels that show a bolus and then behave as tissue without leakage.
 
-    A voxel qualifies if the mean of its last ten points lies within one standard deviation of its baseline.
-    Recirculating agent keeps nearly every voxel of a low-noise series above that: if fewer than 5 % qualify,
-    the 20 % of the perfused voxels with the smallest |late mean|/SD are taken. Voxels without a bolus (CSF,
-    air) are left out of both: they would dilute the reference.
+    Late in the series even tissue without leakage lies above its baseline, by the agent that recirculates.
+    The rule ``balanced`` takes the ratio of late mean to first-pass mean, the same in all tissue that does not
+    leak, and keeps the voxels within 1.5 (robust) standard deviations of its median over the brain: leakage of
+    either sign is left out alike, and noise does not favour low values.
+
+    The rule ``baseline`` is the one in common use: the late mean lies within one standard deviation of the
+    voxel's baseline; if fewer than 5 % qualify, the 20 % with the smallest |late mean|/SD are taken. It favours
+    voxels whose T1 leakage just cancels the recirculation, and noise that happens to be low: where 30 % of the
+    voxels leak and the tail is 12 % of the peak, volumes of leak-free tissue come out 7 to 8 % too low.
+
+    Voxels without a bolus (CSF, air) are left out by both.
 
     Parameters
     ----------
@@ -87,6 +100,8 @@ def non_enhancing(delta_r2star: NDArray[np.floating], bolus: Bolus) -> NDArray[n
         ΔR2*, 1/s, or −ln(S/S0), of the voxels inside the brain mask.
     bolus : Bolus
         From `perfmap.physics.bolus.find_bolus`.
+    rule : str
+        ``"balanced"`` or ``"baseline"``.
 
     Returns
     -------
@@ -97,17 +112,21 @@ def non_enhancing(delta_r2star: NDArray[np.floating], bolus: Bolus) -> NDArray[n
     InputError
         If no voxel shows a bolus.
     """
-    baseline = delta_r2star[:, bolus.baseline]
-    spread = baseline.std(axis=1, ddof=1)
+    spread = delta_r2star[:, bolus.baseline].std(axis=1, ddof=1)
     late = delta_r2star[:, -N_LATE:].mean(axis=1)
-    passing = delta_r2star[:, bolus.window]
-    height = passing.mean(axis=1)
-    perfused = (height > 3 * spread / np.sqrt(passing.shape[1])) & (height > 0.1 * np.median(height))
+    height = delta_r2star[:, bolus.window].mean(axis=1)
+    n_passing = bolus.window.stop - bolus.window.start
+    perfused = (height > 3 * spread / np.sqrt(n_passing)) & (height > 0.1 * np.median(height))
     if not perfused.any():
         raise InputError(
             f"no leakage reference: none of {len(delta_r2star)} voxels in the mask shows a bolus, wanted "
             "some non-enhancing tissue; check the mask, or choose --method firstpass"
         )
+    if rule == "balanced":
+        ratio = np.where(perfused, late / np.where(perfused, height, 1), 0)
+        middle = np.median(ratio[perfused])
+        width = 1.4826 * np.median(np.abs(ratio[perfused] - middle))
+        return np.asarray(perfused & (np.abs(ratio - middle) <= BALANCED_WIDTH * width + 1e-6 * abs(middle)))
     strict = perfused & (np.abs(late) <= spread)
     if strict.sum() >= MIN_QUALIFIED * len(delta_r2star):
         return np.asarray(strict)
