@@ -118,8 +118,9 @@ def score_case(
     case : str
         Name of the case.
     prediction, reference : ndarray, shape (x, y, z)
-        In one unit, on one grid, slices along the last axis. Voxels of the prediction that are not finite have no reading and are scored
-        as 0, like those of a map that holds 0 there: leaving hard voxels out never pays.
+        In one unit, on one grid, slices along the last axis. Voxels of the prediction that are not finite
+        have no reading and are scored as 0, like those of a map that holds 0 there: leaving hard voxels out
+        never pays.
     mask : ndarray of bool, shape (x, y, z), or None
         Voxels to score; outside both maps are set to 0. None: where the reference is finite and not 0, and
         nothing is set to 0.
