@@ -1,0 +1,148 @@
+"""Draw every regime of the simulator as a PNG: images, true maps and curves, to be looked at.
+
+python benchmarks/gallery.py [--output gallery] [--regime NAME ...] [--seed 0] [--slices 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from perfmap.phantom.case import SimulatedCase, draw_case, simulate_case
+from perfmap.phantom.priors import LABELS
+from perfmap.phantom.regimes import REGIMES
+
+MAPS = {  # quantity: (title, colour map, window)
+    "nrcbv": ("true nrCBV", "inferno", (0.0, 5.0)),
+    "cbf": ("true CBF, ml/100 ml/min", "inferno", (0.0, 100.0)),
+    "mtt": ("true MTT, s", "viridis", (0.0, 15.0)),
+    "delay": ("true delay, s", "coolwarm", (-8.0, 8.0)),
+    "ktrans": ("true Ktrans, /min", "magma", (0.0, 0.3)),
+    "labels": ("labels", "tab20", (0.0, 19.0)),
+}
+CURVES = (
+    "gm",
+    "wm",
+    "vessel_artery",
+    "vessel_vein",
+    "enhancing",
+    "oedema",
+    "meningioma",
+    "infarct_core",
+    "penumbra",
+)
+LEAST_VOXELS = 5
+
+
+def show(ax: Axes, image: NDArray[np.generic], title: str, **options: object) -> None:
+    """One slice in radiological view: the patient's right on the left."""
+    ax.imshow(np.asarray(image)[::-1].T, origin="lower", interpolation="nearest", **options)
+    ax.set_title(title, fontsize=8)
+    ax.set_axis_off()
+
+
+def widest_slice(simulated: SimulatedCase) -> int:
+    """The slice with most lesion, or the middle one of a healthy subject."""
+    lesion = (simulated.truth["labels"] >= LABELS["enhancing"]) & (
+        simulated.truth["labels"] <= LABELS["penumbra"]
+    )
+    areas = lesion.sum(axis=(0, 1))
+    return int(areas.argmax()) if areas.any() else simulated.signal.shape[2] // 2
+
+
+def draw_page(simulated: SimulatedCase, path: Path, title: str) -> None:
+    """One page of a case: series above, truth in the middle, curves below."""
+    k = widest_slice(simulated)
+    signal, truth = (
+        simulated.signal[:, :, k],
+        {name: array[:, :, k] for name, array in simulated.truth.items()},
+    )
+    brain = truth["mask"]
+    mean = signal[brain].mean(axis=0)
+    steady = slice(2, 7)
+    baseline = np.maximum(signal[..., steady].mean(axis=-1), 1e-6)
+    peak = int(mean[2:].argmin()) + 2
+    log_ratio = -np.log(np.maximum(signal, 1e-6) / baseline[..., None])
+    window = slice(max(peak - 8, 0), peak + 10)
+    integral = np.where(brain, log_ratio[..., window].sum(axis=-1), 0.0)
+    white = np.median(integral[truth["nawm"]]) if truth["nawm"].any() else np.median(integral[brain])
+
+    figure, axes = plt.subplots(3, 4, figsize=(13, 10.5), constrained_layout=True)
+    top = float(np.percentile(baseline[brain], 99.5)) * 1.1
+    grey = {"cmap": "gray", "vmin": 0.0, "vmax": top}
+    show(axes[0, 0], signal[..., 0], "first volume", **grey)
+    show(axes[0, 1], baseline, "baseline", **grey)
+    show(axes[0, 2], signal[..., peak], f"volume {peak}, deepest", **grey)
+    show(axes[0, 3], integral / white, "first-pass integral / NAWM", cmap="inferno", vmin=0.0, vmax=5.0)
+    for ax, (name, (label, colours, (low, high))) in zip(axes[1:].flat, MAPS.items(), strict=False):
+        show(ax, truth[name], label, cmap=colours, vmin=low, vmax=high)
+    draw_curves(axes[2, 2], simulated, k)
+    draw_voxels(axes[2, 3], signal, brain, truth["labels"], simulated.time_step)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def draw_curves(ax: Axes, simulated: SimulatedCase, k: int) -> None:
+    """Mean signal of each class over its baseline."""
+    time = np.arange(simulated.signal.shape[3]) * simulated.time_step
+    for name in CURVES:
+        chosen = simulated.truth["labels"][:, :, k] == LABELS[name]
+        if chosen.sum() >= LEAST_VOXELS:
+            curve = simulated.signal[:, :, k][chosen].mean(axis=0)
+            ax.plot(time, curve / curve[2:7].mean(), lw=1, label=name)
+    ax.axhline(1.0, color="0.7", lw=0.5)
+    ax.set_xlabel("s")
+    ax.set_title("mean signal over baseline", fontsize=8)
+    ax.legend(fontsize=6)
+
+
+def draw_voxels(
+    ax: Axes, signal: NDArray[np.float32], brain: NDArray[np.bool_], labels: NDArray[np.uint8], step: float
+) -> None:
+    """Single voxels, as stored."""
+    rng = np.random.default_rng(0)
+    for name, colour in (("gm", "C0"), ("wm", "C1"), ("vessel_artery", "C2")):
+        places = np.argwhere(brain & (labels == LABELS[name]))
+        for x, y in places[rng.permutation(len(places))[:3]]:
+            ax.plot(np.arange(signal.shape[-1]) * step, signal[x, y], lw=0.7, color=colour)
+    ax.set_xlabel("s")
+    ax.set_title("single voxels: GM, WM, artery", fontsize=8)
+
+
+def main() -> None:
+    """Draw the pages asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("gallery"))
+    parser.add_argument("--regime", nargs="*", default=list(REGIMES))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slices", type=int, default=3)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name in arguments.regime:
+        simulated = simulate_case(
+            draw_case(arguments.seed, regime=name, geometry="stack", n_slices=arguments.slices)
+        )
+        record = simulated.case.acquisition
+        title = (
+            f"{name}: {REGIMES[name].purpose}\n{record.sequence}, {record.field_strength} T, "
+            f"TE {1000 * record.echo_time:.0f} ms, TR {record.repetition_time:.2f} s, {record.flip_angle:.0f}°, "
+            f"{record.n_times} volumes, {record.arterial.generator}, {record.residue_family}, "
+            f"SNR {record.artefacts.snr:.0f}"
+        )
+        path = arguments.output / f"{name}.png"
+        draw_page(simulated, path, title)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
