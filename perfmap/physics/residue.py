@@ -317,12 +317,12 @@ def _sample(
     keys = np.concatenate([low, high]) * n_steps + np.tile(steps - first, 2)
     used, position = _compress(keys, curves.shape[0] * n_steps)
     node, shift = np.divmod(used, n_steps)
-    where = (times / FINE_STEP)[:, None] - (shift + first)  # (t, u)
-    whole = np.floor(where)
-    inside = (whole >= 0) & (whole < curves.shape[1] - 1)
-    index = np.clip(whole, 0, curves.shape[1] - 2).astype(np.int64) + node * curves.shape[1]
-    flat = curves.reshape(-1)
+    # Before its first sample a curve has the value of that sample: 0 for a bolus, the steady level of a preload.
+    where = np.clip((times / FINE_STEP)[:, None] - (shift + first), 0, curves.shape[1] - 1)  # (t, u)
+    whole = np.minimum(where.astype(np.int64), curves.shape[1] - 2)
     part = (where - whole).astype(np.float32)
-    left = flat.take(index)
-    table = np.where(inside, left + part * (flat.take(index + 1) - left), np.float32(0))
+    whole += node * curves.shape[1]
+    flat = curves.reshape(-1)
+    left = flat.take(whole)
+    table = left + part * (flat.take(whole + 1) - left)
     return SampledCurves(table, position[: low.size], position[low.size :], weight)

@@ -131,8 +131,8 @@ def test_preload_alone_fills_the_interstitium_to_ve_times_plasma() -> None:
     curves = sample_interstitial_curves(
         np.zeros(2000),
         np.arange(10) * 2.0,
-        kep=np.array([0.4]),
-        delay=np.zeros(1),
+        kep=np.array([0.4, 0.4, 0.4]),
+        delay=np.array([0.0, 3.0, -2.0]),
         steady_plasma=0.4,
         steady_minutes=60.0,
     ).curves(slice(None))
