@@ -72,7 +72,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its highest.")] = 1e-3,
     schedule: Annotated[Schedule, typer.Option(help="How the learning rate falls.")] = Schedule.COSINE,
     plain_mse: Annotated[
-        bool, typer.Option("--plain-mse", help="The paper's loss: vessels and CSF weigh as much as tissue.")
+        bool, typer.Option("--plain-mse", help="The paper's loss: every pixel weighs the same.")
     ] = False,
     attention: Annotated[bool, typer.Option("--attention", help="scSE attention in every block.")] = False,
     precision: Annotated[
@@ -136,6 +136,7 @@ def train(
         learning_rate=learning_rate,
         schedule=schedule.value,
         small_class_weight=1.0 if plain_mse else 0.1,
+        balanced=not plain_mse,
         precision=precision.value,
         deterministic=deterministic,
         subjects_per_epoch=subjects,

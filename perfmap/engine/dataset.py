@@ -89,7 +89,7 @@ def split_patients(names: Sequence[str], *, seed: int) -> Split:
     n_train = int(0.85 * (len(ordered) - n_test))
     if n_train < 1 or n_train + n_test >= len(ordered):
         raise InputError(
-            f"cohort has {len(ordered)} patients, too few for a training, validation and test part; wanted at least 5"
+            f"cohort has {len(ordered)} patients, too few for a training and a validation part; wanted at least 2"
         )
     shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
     train, rest = shuffled[:n_train], shuffled[n_train:]

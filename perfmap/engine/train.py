@@ -232,11 +232,14 @@ def _to_tensors(
     """Float32 tensors of some slices: curves (b, t, h, w), valid (b, t), target (b, h, w), weight (b, h, w)."""
     coverage = torch.from_numpy(stack.coverage[which].astype(np.float32))
     tissue = torch.from_numpy(stack.tissue[which])
+    target = torch.from_numpy(stack.target[which].astype(np.float32)).clamp(max=config.target_limit)
     weight = torch.where(tissue, coverage, coverage * config.small_class_weight) * (coverage > 0.5)
+    if config.balanced:
+        weight = weight / (0.5 + 0.5 * target)
     return (
         torch.from_numpy(stack.curves[which].astype(np.float32)),
         torch.from_numpy(np.repeat(stack.valid[None], len(which), axis=0)),
-        torch.from_numpy(stack.target[which].astype(np.float32)).clamp(max=config.target_limit),
+        target,
         weight,
     )
 

@@ -46,6 +46,8 @@ class TrainConfig(BaseModel):
         Decay of the running average of the weights that is validated and kept; 0 keeps the weights themselves.
     small_class_weight : float
         Weight of vessel and CSF pixels in the squared loss; 1 is the paper's plain MSE.
+    balanced : bool
+        Weigh a pixel by 1/(0.5 + 0.5·reference), so that lesions of high CBV do not rule the loss; off in the paper.
     target_limit : float
         Reference values are clipped here in the loss.
     precision : {"auto", "bf16", "fp32"}
@@ -79,6 +81,7 @@ class TrainConfig(BaseModel):
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     ema: float = Field(default=0.998, ge=0, lt=1)
     small_class_weight: float = Field(default=0.1, ge=0, le=1)
+    balanced: bool = True
     target_limit: float = Field(default=15.0, gt=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     deterministic: bool = False

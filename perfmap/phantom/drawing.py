@@ -290,6 +290,8 @@ def _draw_centre(
         )
     else:
         fits = solid & (deep < -0.5 * radius)
+    if not fits.any():  # larger than any place allows: as deep as there is
+        fits = deep == deep.min()
     where = where[fits]
     if geometry is None:
         return _point(to_subject(placement, where[:1])[0])

@@ -1,0 +1,151 @@
+"""Training on a small cohort on disk: it learns, it goes on where it stopped, it keeps patients apart."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from perfmap.engine.dataset import find_patients, split_patients
+from perfmap.engine.run_folder import LOG
+from perfmap.engine.train import train
+from perfmap.engine.train_config import TrainConfig
+from perfmap.errors import ConfigError, InputError
+from perfmap.io.nifti import write_series, write_volume
+from perfmap.models.card import InputContract
+from perfmap.models.checkpoint import load_checkpoint
+from perfmap.series import Volume
+from tests.heads import head_series
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cohort")
+    for i in range(8):
+        series, nrcbv = head_series(shape=(40, 40, 2), seed=i, arrival=20.0 + i)
+        write_series(series, root / f"p{i}" / "dsc.nii.gz")
+        write_volume(Volume(nrcbv, series.affine), root / f"p{i}" / "truth_nrcbv.nii.gz", grid=None)
+    return root
+
+
+def config_for(cohort: Path, **changes: object) -> TrainConfig:
+    return TrainConfig(
+        **{
+            "name": "small",
+            "architecture": "unet-gru",
+            "arguments": {"widths": [8, 8, 16, 16, 16]},
+            "inputs": InputContract(matrix=32),
+            "data": str(cohort),
+            "epochs": 3,
+            "batch": 2,
+            "precision": "fp32",
+            "learning_rate": 3e-3,
+            "deterministic": True,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def log_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / LOG).open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_paper_s_split_is_by_patient_and_in_its_counts() -> None:
+    split = split_patients([f"UPENN-{i:05d}" for i in range(519)], seed=7)
+    assert [len(part) for part in (split.train, split.validation, split.test)] == [353, 63, 103]
+    assert len({*split.train, *split.validation, *split.test}) == 519
+    assert split == split_patients([f"UPENN-{i:05d}" for i in reversed(range(519))], seed=7)
+    assert split != split_patients([f"UPENN-{i:05d}" for i in range(519)], seed=8)
+    with pytest.raises(InputError, match="too few"):
+        split_patients(["a"], seed=0)
+
+
+def test_it_learns(cohort: Path, tmp_path: Path) -> None:
+    card = train(config_for(cohort, epochs=40), tmp_path / "run", device="cpu")
+    rows = log_of(tmp_path / "run")
+    assert float(rows[-1]["validation_loss"]) < 0.3 * float(rows[0]["validation_loss"])
+    assert card.scores["validation_nrmse_tissue"] < 0.3
+    assert card.training.ended_by == "epochs"
+    assert load_checkpoint(tmp_path / "run" / "model").card == card
+    best = min(rows, key=lambda row: float(row["validation_loss"]))
+    assert card.training.best_epoch == int(best["epoch"])
+
+
+def test_resumed_is_uninterrupted(cohort: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    train(config_for(cohort, schedule="constant", epochs=4), whole, device="cpu")
+    parts = tmp_path / "parts"
+    train(config_for(cohort, schedule="constant", epochs=2), parts, device="cpu")
+    train(config_for(cohort, schedule="constant", epochs=4), parts, device="cpu", resume=True)
+    for one, two in zip(log_of(whole), log_of(parts), strict=True):
+        assert float(one["validation_loss"]) == pytest.approx(float(two["validation_loss"]), rel=1e-5)
+    assert (whole / "model/model.safetensors").read_bytes() == (
+        parts / "model/model.safetensors"
+    ).read_bytes()
+
+
+def test_a_run_is_not_begun_twice_nor_resumed_with_other_settings(cohort: Path, tmp_path: Path) -> None:
+    train(config_for(cohort, epochs=1), tmp_path, device="cpu")
+    with pytest.raises(ConfigError, match="--resume"):
+        train(config_for(cohort, epochs=1), tmp_path, device="cpu")
+    with pytest.raises(ConfigError, match="seed"):
+        train(config_for(cohort, epochs=2, seed=1), tmp_path, device="cpu", resume=True)
+
+
+def test_training_max_learns_its_constant_from_the_training_part_alone(cohort: Path, tmp_path: Path) -> None:
+    inputs = InputContract(
+        matrix=32,
+        normalisation="training-max",
+        training_max=1.0,
+        time_alignment="as-acquired",
+        interpolation="nearest",
+    )
+    card = train(config_for(cohort, epochs=1, inputs=inputs), tmp_path, device="cpu")
+    split = split_patients([f"p{i}" for i in range(8)], seed=0)
+    series = [
+        head_series(shape=(40, 40, 2), seed=int(name[1:]), arrival=20.0 + int(name[1:]))[0]
+        for name in split.train
+    ]
+    assert card.inputs.training_max == pytest.approx(max(float(s.signal.max()) for s in series))
+    assert not card.scale_invariant
+
+
+def test_manifest_lists_patients_and_names_what_is_missing(cohort: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "cohort.csv"
+    manifest.write_text(
+        f"patient,series,reference\na,{cohort}/p0/dsc.nii.gz,{cohort}/p0/truth_nrcbv.nii.gz\n"
+    )
+    assert [patient.name for patient in find_patients(manifest, target="nrcbv")] == ["a"]
+    manifest.write_text("patient,series\na,b\n")
+    with pytest.raises(InputError, match="lacks the columns reference"):
+        find_patients(manifest, target="nrcbv")
+    manifest.write_text("patient,series,reference\na,b.nii,c.nii\n")
+    with pytest.raises(InputError, match=r"patient a: b.nii does not exist"):
+        find_patients(manifest, target="nrcbv")
+    with pytest.raises(InputError, match="truth_cbv"):
+        find_patients(cohort, target="cbv")
+
+
+def test_no_pickle_in_a_run_folder(cohort: Path, tmp_path: Path) -> None:
+    train(config_for(cohort, epochs=1), tmp_path, device="cpu")
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert names == {
+        "config.json",
+        "log.csv",
+        "state.safetensors",
+        "state.json",
+        "model.safetensors",
+        "card.json",
+    }
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+    assert np.isfinite(float(log_of(tmp_path)[0]["validation_mae"]))
