@@ -24,6 +24,7 @@ COARSE_SPACING = 45.0  # mm between control points of the slow warp: lobes
 FINE_SPACING = 13.0  # mm, of the fast one: gyri
 HULL_STEP = 2  # mm, grid of the distance maps
 HULL_PAD = 30  # mm kept around the template for skull, scalp and face
+_WIDE_SCALE = 4.0  # counts a mm of the wide distance map
 _HULL_SCALE = 10.0  # distance to the hull is packed as 0.1 mm a count, 128 at the hull
 
 # Centre and radii in MNI mm of the right-hand nucleus; the left is its mirror image.
@@ -32,7 +33,7 @@ DEEP_NUCLEI = (
     ((16.0, -6.0, 21.0), (5.0, 16.0, 6.0)),  # its body
     ((26.0, 3.0, 1.0), (8.0, 17.0, 12.0)),  # putamen
     ((19.0, -4.0, 0.0), (7.0, 10.0, 8.0)),  # pallidum
-    ((11.0, -18.0, 8.0), (12.0, 17.0, 11.0)),  # thalamus
+    ((12.0, -18.0, 8.0), (12.0, 17.0, 11.0)),  # thalamus
     ((10.0, 12.0, -8.0), (6.0, 6.0, 5.0)),  # accumbens
 )
 VENTRICLE_BOX = ((-34.0, 34.0), (-60.0, 48.0), (-16.0, 34.0))
@@ -98,16 +99,19 @@ class Template:
         GM, WM, deep nuclei (0–255 for 0–1) and distance to the brain hull at 1 mm.
     origin : ndarray, shape (3,)
         MNI mm of voxel (0, 0, 0) of `packed`.
-    hull : ndarray, float32, shape (a, b, c)
-        Signed distance to the brain hull, mm, negative inside, on a wider and coarser grid.
-    push : ndarray, float32, shape (a, b, c, 3)
-        Unit displacement that widens the ventricles by 1 mm, on the grid of `hull`.
+    wide : ndarray, int8, shape (a, b, c)
+        Signed distance to the brain hull in units of 0.25 mm, at 1 mm, with a margin around the template.
+    hull : ndarray, float32, shape (d, e, f)
+        The same in mm at 2 mm.
+    push : ndarray, float32, shape (d, e, f, 3)
+        Displacement that widens the ventricles by 1 mm, on the grid of `hull`.
     hull_origin : ndarray, shape (3,)
-        MNI mm of voxel (0, 0, 0) of `hull`.
+        MNI mm of voxel (0, 0, 0) of `wide`, `hull` and `push`.
     """
 
     packed: NDArray[np.uint8]
     origin: NDArray[np.float64]
+    wide: NDArray[np.int8]
     hull: FloatArray
     push: FloatArray
     hull_origin: NDArray[np.float64]
@@ -149,15 +153,19 @@ def _pack(gm: FloatArray, wm: FloatArray, mask: NDArray[np.bool_], corner: NDArr
     push = _ventricle_push(tissue, inside, hull_origin)
 
     distance = hull
-    for axis, length in enumerate(gm.shape):
-        index = np.arange(length) + HULL_PAD
-        distance = 0.5 * (distance.take(index // 2, axis) + distance.take((index + 1) // 2, axis))
+    for axis in range(3):
+        index = np.arange(HULL_STEP * hull.shape[axis] - 1)
+        distance = 0.5 * (
+            distance.take(index // HULL_STEP, axis) + distance.take((index + 1) // HULL_STEP, axis)
+        )
+    wide = np.clip(np.rint(distance * _WIDE_SCALE), -127, 127).astype(np.int8)
+    distance = distance[tuple(slice(HULL_PAD, HULL_PAD + n) for n in gm.shape)]
     packed = np.empty((*gm.shape, 4), dtype=np.uint8)
     packed[..., 0] = np.rint(gm * 255)
     packed[..., 1] = np.rint(wm * 255)
     packed[..., 2] = np.rint(_nuclei(gm.shape, corner) * 255)
     packed[..., 3] = np.clip(np.rint(distance * _HULL_SCALE + 128), 0, 255)
-    return Template(packed, corner, hull, push, hull_origin)
+    return Template(packed, corner, wide, hull, push, hull_origin)
 
 
 @lru_cache(maxsize=1)
@@ -332,12 +340,10 @@ def _nearest(
 
 
 def hull_distance(where: FloatArray) -> FloatArray:
-    """Signed distance to the brain hull at template positions (…, 3), mm, to within 1 mm; negative inside."""
-    template = load_template()
-    distance: FloatArray = template.hull.ravel()[
-        _nearest(where, template.hull_origin, template.hull.shape, HULL_STEP)
-    ]
-    return distance
+    """Signed distance to the brain hull at template positions (…, 3), mm, to about 0.5 mm; negative inside."""
+    wide = load_template().wide
+    counts = wide.ravel()[_nearest(where, load_template().hull_origin, wide.shape, 1.0)]
+    return counts.astype(np.float32) * np.float32(1.0 / _WIDE_SCALE)
 
 
 def look_up(where: FloatArray) -> FloatArray:

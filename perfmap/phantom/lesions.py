@@ -6,6 +6,7 @@ are shells of it: necrosis inside, an enhancing rim of varying thickness, oedema
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -76,6 +77,7 @@ class LesionParameters(BaseModel):
         return max(self.radii) * (1.0 + 3.0 * self.irregularity) + 2.0 * self.reach + 2.0
 
 
+SLOW_SHARE, FAST_SHARE = 0.85, 0.53  # amplitudes of the two scales of the boundary's noise: SD 1 together
 IRREGULARITY: dict[str, tuple[float, float]] = {
     "glioblastoma": (0.12, 0.30),
     "low_grade": (0.15, 0.35),
@@ -131,9 +133,21 @@ def draw_lesion(
     )
 
 
-def prepare_noise(lesion: LesionParameters) -> SmoothField:
-    """Make the noise that bends a lesion's boundary (0), its inner boundary (1) and its oedema (2)."""
-    return draw_field(lesion.noise_seed, spacing=max(6.0, 0.5 * lesion.radius), n_components=3)
+@dataclass(frozen=True)
+class LesionNoise:
+    """Noise that bends the boundary (0), the inner boundary (1) and the oedema (2), slow and fast."""
+
+    slow: SmoothField
+    fast: SmoothField
+
+
+def prepare_noise(lesion: LesionParameters) -> LesionNoise:
+    """Make the noise of a lesion."""
+    spacing = max(7.0, 0.55 * lesion.radius)
+    return LesionNoise(
+        draw_field(lesion.noise_seed, spacing=spacing, n_components=3),
+        draw_field(lesion.noise_seed + 1, spacing=max(5.0, spacing / 2.3), n_components=3),
+    )
 
 
 def displace(lesions: tuple[LesionParameters, ...], plane: Lattice) -> Lattice:
@@ -149,7 +163,7 @@ def displace(lesions: tuple[LesionParameters, ...], plane: Lattice) -> Lattice:
 
 def occupancy(
     lesion: LesionParameters,
-    noise: SmoothField,
+    noise: LesionNoise,
     plane: Lattice,
     flat: NDArray[np.intp],
     shares: FloatArray,
@@ -159,7 +173,7 @@ def occupancy(
     Parameters
     ----------
     lesion : LesionParameters
-    noise : SmoothField
+    noise : LesionNoise
         From `prepare_noise`.
     plane : Lattice
         The plane, not displaced.
@@ -196,7 +210,7 @@ def occupancy(
 
 def _distances(
     lesion: LesionParameters,
-    noise: SmoothField,
+    noise: LesionNoise,
     plane: Lattice,
     flat: NDArray[np.intp],
     offset: FloatArray,
@@ -211,7 +225,8 @@ def _distances(
         ]
     )
     scaled = np.sqrt(np.sum((turned / np.asarray(lesion.radii)[:, None]) ** 2, axis=0))
-    bend, thick, far = evaluate_on_slice(noise, *plane.along).reshape(3, -1)[:, flat]
+    slow, fast = (evaluate_on_slice(field, *plane.along) for field in (noise.slow, noise.fast))
+    bend, thick, far = (SLOW_SHARE * slow + FAST_SHARE * fast).reshape(3, -1)[:, flat]
     depth = (scaled - 1.0 + lesion.irregularity * bend) * lesion.radius
     inner = depth + lesion.rim * np.exp(np.clip(0.5 * thick, -1.5, 1.5))
     fringe = depth - lesion.reach * np.clip(1.0 + 0.6 * far, 0.0, 2.0)

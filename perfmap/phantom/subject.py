@@ -26,7 +26,7 @@ from perfmap.phantom.drawing import DrawOptions, SubjectParameters, draw_subject
 from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate_on_slice
 from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.head import head_shares, prepare_head
-from perfmap.phantom.lesions import displace, occupancy, prepare_noise
+from perfmap.phantom.lesions import LesionNoise, displace, occupancy, prepare_noise
 from perfmap.phantom.priors import (
     BRAIN_CLASSES,
     LABELS,
@@ -146,7 +146,7 @@ class _Ready:
     parameters: SubjectParameters
     placement: Placement
     thickness: SmoothField
-    noises: tuple[SmoothField, ...]
+    noises: tuple[LesionNoise, ...]
     head_field: SmoothField | None
     variation: Variation
 
@@ -179,11 +179,13 @@ def _slice_compartments(
                 sums[key] = share
     scale = np.float32(1.0 / n_planes)
     free = 1.0 - blood[0] - blood[1]
-    present = np.zeros(free.shape, dtype=bool)
+    total = np.zeros(free.shape, dtype=np.float32)
     for share in sums.values():
-        share *= scale * free
+        share *= scale
+        total += share
+        share *= free
         share[share < LEAST_SHARE] = 0.0
-        present |= share > 0
+    present = total >= LEAST_SHARE
     for name, share in zip(VESSEL_CLASSES, blood, strict=True):
         sums[-1, name] = np.where(present & (share >= LEAST_SHARE), share, np.float32(0))
     flat = np.flatnonzero(present)

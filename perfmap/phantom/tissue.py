@@ -16,6 +16,7 @@ from perfmap.phantom.priors import (
     DELAY_SPREAD,
     INDEPENDENT_SHARE,
     LABELS,
+    LESION_CLASSES,
     RELATIVE_SPREAD,
     RESIDUE_LAMBDA,
     TISSUE,
@@ -24,6 +25,8 @@ from perfmap.phantom.priors import (
 
 VARYING = ("cbv", "mtt", "delay", "t1", "t2star", "t2", "proton_density", "ktrans", "ve")
 """Quantities that vary inside a class; each has its own random field, in this order."""
+TEXTURE_SPACING = 6.0  # mm between control points of the finer field that makes lesions uneven
+SMOOTH_SHARE, TEXTURE_SHARE = 0.6, 0.8  # amplitudes of the two in a lesion's CBV: SD 1 together
 
 
 class TissueParameters(BaseModel):
@@ -176,6 +179,7 @@ class Variation:
 
     parameters: FieldParameters
     smooth: SmoothField
+    texture: SmoothField
     patchwork: PatchworkParameters | None
     patches: SmoothField | None
 
@@ -185,10 +189,11 @@ def prepare_variation(parameters: FieldParameters, patchwork: PatchworkParameter
     smooth = draw_field(
         parameters.smooth_seed, spacing=parameters.correlation_length / 1.2, n_components=len(VARYING)
     )
+    texture = draw_field(parameters.smooth_seed + 1, spacing=TEXTURE_SPACING)
     patches = (
         None if patchwork is None else draw_field(patchwork.seed, spacing=patchwork.spacing, n_components=2)
     )
-    return Variation(parameters, smooth, patchwork, patches)
+    return Variation(parameters, smooth, texture, patchwork, patches)
 
 
 @dataclass(frozen=True)
@@ -234,11 +239,18 @@ def slice_rows(
         + np.float32(np.sqrt(INDEPENDENT_SHARE)) * white
     )
     patch_cbv = _patch_cbv(variation, plane, flat)
-    parts = [
-        _compartment_rows(compartment, flat, blend, patch_cbv, variation, slice_index, n_slices)
-        for compartment in compartments
-        if np.any(compartment.share > 0)
-    ]
+    uneven = blend
+    if any(compartment.name in LESION_CLASSES for compartment in compartments):
+        texture = evaluate_on_slice(variation.texture, *plane.along).reshape(-1)[flat]
+        uneven = blend.copy()
+        uneven[0] = SMOOTH_SHARE * blend[0] + TEXTURE_SHARE * texture
+    parts = []
+    for compartment in compartments:
+        bells = uneven if compartment.name in LESION_CLASSES else blend
+        if np.any(compartment.share > 0):
+            parts.append(
+                _compartment_rows(compartment, flat, bells, patch_cbv, variation, slice_index, n_slices)
+            )
     return concatenate_rows(parts) if parts else _empty_rows()
 
 

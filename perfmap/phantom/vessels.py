@@ -21,10 +21,12 @@ from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.priors import ANATOMY, draw
 
 STEP = 0.7  # mm between the discs that fill a tube
+GOLDEN_ANGLE = 2.399963  # radians between points of a disc: even cover
 WALK_STEP = 1.6  # mm between points of a walked vessel
-DISC_POINTS = 12  # points that stand for one disc
+POINT_AREA = 0.5  # mm² of a disc that one point stands for
+MIN_POINTS = 6  # points of the thinnest disc
 _BANK_SEED = 20090  # the bank is one fixed set of cortical vessels; subjects differ by which they take
-_N_SULCAL, _N_BRIDGING, _N_SYLVIAN = 420, 90, 70
+_N_SULCAL, _N_BRIDGING, _N_SYLVIAN = 420, 64, 44
 
 # Way-points x, y, z in MNI mm with the radius there in mm. "pair": mirrored at x = 0.
 Waypoints = tuple[tuple[float, float, float, float], ...]
@@ -57,7 +59,8 @@ VEINS: tuple[tuple[bool, Waypoints], ...] = (
     (True, ((0, -98, -17, 2.6), (22, -96, -19, 2.8), (44, -84, -24, 2.9), (58, -64, -28, 3.0), (56, -48, -36, 3.2),
             (46, -40, -46, 3.2), (34, -34, -58, 3.2))),  # transverse and sigmoid sinus
     (True, ((60, 0, 10, 0.6), (55, 8, -4, 0.9), (44, 14, -16, 1.0), (30, 10, -22, 1.1))),  # superficial Sylvian
-    (True, ((16, 26, 10, 0.4), (15, 10, 18, 0.5), (9, -2, 16, 0.6), (5, 2, 14, 0.7))),  # septal, thalamostriate
+    (True, ((16, 26, 10, 0.3), (15, 10, 18, 0.4), (9, -2, 16, 0.5), (5, 2, 14, 0.6))),  # septal, thalamostriate
+    (True, ((15, -18, 19, 0.5), (20, -30, 16, 0.9), (23, -38, 8, 1.0), (26, -34, -2, 0.6))),  # choroid plexus
 )  # fmt: skip
 _SAGITTAL_RADIUS = (1.3, 3.4)  # mm, frontal end and torcula
 _SAGITTAL_ANGLES = (25.0, 195.0)  # degrees round the midline from the forehead over the vertex to the occiput
@@ -200,7 +203,7 @@ def _walk(
         pull -= 0.6 * (distance - wanted)[:, None] * np.stack(normal, axis=1)
         pull *= np.minimum(1.0, 1.2 / np.maximum(np.linalg.norm(pull, axis=1, keepdims=True), 1e-6))
         here = here + pull
-        step = here - points + rng.normal(0.0, 0.25, size=here.shape)
+        step = here - points + rng.normal(0.0, 0.4, size=here.shape)
         direction = (step / np.linalg.norm(step, axis=1, keepdims=True)).astype(np.float32)
         points = here.astype(np.float32)
         line.append(points)
@@ -308,21 +311,23 @@ def _fill(
     r = radius[first][segment] * (1 - t) + radius[first + 1][segment] * t
     volume = np.pi * r**2 * (length / n_discs)[segment]
 
+    n_points = np.maximum(np.ceil(np.pi * r**2 / POINT_AREA).astype(int), MIN_POINTS)
+    disc = np.repeat(np.arange(len(centre)), n_points)
+    k = np.arange(len(disc)) - np.repeat(np.cumsum(n_points) - n_points, n_points)
     axis = stretch[segment] / np.maximum(length[segment], 1e-6)[:, None]
     helper = np.where(np.abs(axis[:, :1]) < 0.7, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
     u = np.cross(axis, helper)
     u /= np.linalg.norm(u, axis=1, keepdims=True)
     v = np.cross(axis, u)
-    k = np.arange(DISC_POINTS)
-    spin = k * 2.399963 + rng.uniform(0, 2 * np.pi, size=(len(centre), 1))
-    out = np.sqrt((k + 0.5) / DISC_POINTS) * r[:, None]
-    along = rng.uniform(-0.5, 0.5, size=spin.shape) * (length / n_discs)[segment][:, None]
+    spin = k * GOLDEN_ANGLE + rng.uniform(0, 2 * np.pi, size=len(centre))[disc]
+    out = np.sqrt((k + 0.5) / n_points[disc]) * r[disc]
+    along = rng.uniform(-0.5, 0.5, size=len(disc)) * (length / n_discs)[segment][disc]
     cloud = (
-        centre[:, None, :]
-        + (out * np.cos(spin))[..., None] * u[:, None, :]
-        + (out * np.sin(spin))[..., None] * v[:, None, :]
-        + along[..., None] * axis[:, None, :]
-    ).reshape(-1, 3)
+        centre[disc]
+        + (out * np.cos(spin))[:, None] * u[disc]
+        + (out * np.sin(spin))[:, None] * v[disc]
+        + along[:, None] * axis[disc]
+    )
     index = cloud @ inverse[:3, :3].T + inverse[:3, 3]
     nearest = np.rint(index).astype(np.int64)
     shape = np.asarray(geometry.shape)
@@ -331,9 +336,9 @@ def _fill(
         np.abs(index[:, 2] - nearest[:, 2]) <= thick / 2
     )
     flat = (nearest[:, 0] * shape[1] + nearest[:, 1]) * shape[2] + nearest[:, 2]
-    flat += np.repeat(~artery[first][segment], DISC_POINTS) * int(shape.prod())
+    flat += ~artery[first][segment][disc] * int(shape.prod())
     voxel_volume = float(np.prod(geometry.voxel_size[:2])) * geometry.thickness
-    weight = np.repeat(volume / DISC_POINTS / voxel_volume, DISC_POINTS)
+    weight = (volume / n_points / voxel_volume)[disc]
     filled = np.bincount(flat[kept], weights=weight[kept], minlength=2 * int(shape.prod()))
     result: FloatArray = filled.reshape(2, *geometry.shape).astype(np.float32)
     return result
