@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perfmap.engine.conventional_config import FLOW_MAPS, ConventionalConfig, Method, Window
+from perfmap.engine.conventional_config import FLOW_MAPS, ConventionalConfig, Method, Window, make_config
 from perfmap.engine.conventional_values import Work, arterial_input, map_values, mean_over_nawm
 from perfmap.errors import ConfigError, InputError
 from perfmap.physics.bolus import Bolus, first_pass_integral, log_ratio
@@ -74,7 +74,7 @@ def conventional_maps(
     dict of Volume
     """
     inputs = {name: options.pop(name) for name in ("aif", "nawm", "second_echo") if name in options}
-    config = ConventionalConfig.model_validate({"method": method, "window": window, "maps": maps, **options})
+    config = make_config(method=method, window=window, maps=maps, **options)
     return conventional(series, config, mask=mask, **inputs).maps  # type: ignore[arg-type]
 
 

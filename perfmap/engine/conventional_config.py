@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from perfmap.errors import ConfigError
 
@@ -109,3 +109,20 @@ class ConventionalConfig(BaseModel):
         if self.maps:
             return self.maps
         return ("ap_rcbv", "psr", "ph") if self.method == "captk" else ("nrcbv", "rcbv")
+
+
+def make_config(**settings: Any) -> ConventionalConfig:
+    """Settings from plain values, with a refusal of one line.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not one of those that `ConventionalConfig` takes.
+    """
+    try:
+        return ConventionalConfig.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        wanted = str(first["msg"]).removeprefix("Input should be ")
+        raise ConfigError(f"{option} is {first['input']!r}, wanted {wanted}") from error

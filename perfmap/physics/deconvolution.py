@@ -302,7 +302,10 @@ def _raise_thresholds(
         residue = scipy.fft.irfft(spectra[waiting] * kept, n=out.shape[1], axis=-1)
         now = oscillation_index(residue).astype(np.float32)
         smooth = now < limit
-        part = np.where(smooth & np.isfinite(index[waiting]), (limit - now) / (index[waiting] - now), 0)
+        before = index[waiting]
+        part = np.divide(
+            limit - now, before - now, out=np.zeros_like(now), where=smooth & np.isfinite(before)
+        )
         out[waiting] = residue + part[:, np.newaxis] * (out[waiting] - residue)
         index[waiting] = now
         waiting = waiting[~smooth]
