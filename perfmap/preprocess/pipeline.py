@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from perfmap.errors import InputError
 from perfmap.models.card import InputContract
@@ -110,11 +111,8 @@ def prepare_series(
         rough = _rough_head(series, finite)
         bolus = find_bolus(mean_curve(series, rough), time_step=series.time_step)
         baseline = _baseline(series, bolus, finite)
-        mask = brain_mask(
-            baseline,
-            voxel_size=(voxel_size[0], voxel_size[1], voxel_size[2]),
-            drop=_drop(series, bolus, baseline),
-        )
+        whole, drop = _mended(series, bolus, baseline, finite)
+        mask = brain_mask(whole, voxel_size=(voxel_size[0], voxel_size[1], voxel_size[2]), drop=drop)
     curve = mean_curve(series, mask & finite)
     bolus = find_bolus(curve, time_step=series.time_step)
     baseline = _baseline(series, bolus, finite)
@@ -222,11 +220,43 @@ def _baseline(series: Series, bolus: Bolus, finite: NDArray[np.bool_]) -> FloatA
     return np.where(finite, baseline, 0).astype(np.float32)
 
 
-def _drop(series: Series, bolus: Bolus, baseline: FloatArray) -> FloatArray:
-    """Depth of the bolus, 1 − S/S0 around the peak; averaged over three volumes against noise."""
-    around = series.signal[..., max(bolus.peak - 1, 0) : bolus.peak + 2].mean(axis=-1)
-    drop = 1.0 - np.divide(around, baseline, out=np.ones_like(baseline), where=baseline > 0)
-    return np.nan_to_num(drop, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+def _mended(
+    series: Series, bolus: Bolus, baseline: FloatArray, finite: NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray]:
+    """Baseline and depth of the bolus, for finding the brain alone: voxels with bad values look like what they are.
+
+    A bad voxel is judged by its finite values; one that has none, by its nearest neighbour, unless it belongs to a
+    background of NaN that reaches the edge of the field of view.
+    """
+    peak = _finite_mean(series.signal[..., max(bolus.peak - 1, 0) : bolus.peak + 2])
+    before = (
+        baseline
+        if finite.all()
+        else np.where(finite, baseline, _finite_mean(series.signal[..., bolus.baseline]))
+    )
+    holes = ~np.isfinite(before + peak)
+    parts, _ = ndimage.label(holes)
+    edge = np.ones(holes.shape, dtype=bool)
+    edge[1:-1, 1:-1] = False
+    enclosed = holes & ~np.isin(parts, np.unique(parts[edge]))
+    if enclosed.any():
+        nearest = tuple(ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True))
+        before = np.where(enclosed, before[nearest], before)
+        peak = np.where(enclosed, peak[nearest], peak)
+    before, peak = np.nan_to_num(before), np.nan_to_num(peak)
+    drop = 1.0 - np.divide(peak, before, out=np.ones_like(before), where=before > 0)
+    return before.astype(np.float32), drop.astype(np.float32)
+
+
+def _finite_mean(signal: FloatArray) -> FloatArray:
+    """Mean over time of what is finite, volume by volume; NaN where nothing is."""
+    total = np.zeros(signal.shape[:3], dtype=np.float64)
+    count = np.zeros(signal.shape[:3], dtype=np.int32)
+    for t in range(signal.shape[3]):
+        good = np.isfinite(signal[..., t])
+        total[good] += signal[..., t][good]
+        count += good
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).astype(np.float32)
 
 
 def _validity(
