@@ -89,6 +89,12 @@ DOSES = {1.0: 0.7, 0.5: 0.1, 1.5: 0.1, 2.0: 0.1}  # share of the series [M]
 GENERATOR_SHARES = {"gamma-variate": 0.6, "parker": 0.2, "cardiac-output": 0.2}  # [M]
 RESIDUE_SHARES = {"gamma": 0.8, "box": 0.07, "linear": 0.07, "lorentzian": 0.06}  # [M]
 ARTERY_MODE_SHARES = (0.50, 0.35, 0.15)  # linear, complex, saturated [D]
+PERIARTERIAL_CBV = (
+    4.0  # ml/100 ml: where the artery acts linearly on its voxel, the voxel is tissue otherwise [D]
+)
+INFLOW_T1_SHARE = (
+    0.0  # share of the agent in large vessels that shortens T1: blood is replaced between pulses [D]
+)
 SPIKY_FRACTION = 0.15  # arterial volume fraction from which the complex sum is spiky [D]
 
 HELD_OUT: dict[str, tuple[float, float]] = {

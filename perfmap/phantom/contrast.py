@@ -209,7 +209,7 @@ def _medium(subject: Subject, acquisition: AcquisitionParameters, order: IntArra
     mode, angle = _artery_modes(subject, acquisition, voxel)
     peri = artery & (mode == 0)
     spiky = artery & (mode == 1) & (fraction >= priors.SPIKY_FRACTION) & (not spin_echo)
-    linear[peri] = quadratic[peri] = 0.0
+    linear[peri], quadratic[peri] = r2v * priors.PERIARTERIAL_CBV / 100.0, 0.0
     beside = np.zeros(int(np.prod(subject.shape)), dtype=np.int64)
     kappa_of_voxel = np.zeros(beside.size, dtype=np.float32)
     beside[voxel[peri]] = np.flatnonzero(peri)
@@ -230,7 +230,7 @@ def _medium(subject: Subject, acquisition: AcquisitionParameters, order: IntArra
         volume=volume,
         linear=linear,
         quadratic=quadratic,
-        exchange=np.where(vessel, 1.0, acquisition.kappa_ex).astype(np.float32),
+        exchange=np.where(vessel, priors.INFLOW_T1_SHARE, acquisition.kappa_ex).astype(np.float32),
         r1=(1.0 / rows.t1[order]).astype(np.float32),
         r2=r2.astype(np.float32),
         density=rows.proton_density[order].astype(np.float32),
