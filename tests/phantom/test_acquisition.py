@@ -65,7 +65,7 @@ def test_an_artery_that_fills_half_a_voxel_drops_by_69_to_92_per_cent() -> None:
             acquisition = changed(seed=seed, arterial_kappa=kappa)
             drops += [drop(curve) for curve in perfused_signal(subject_of(*rows), acquisition)[::8, 0, 0]]
     assert min(drops) > 69 - 5  # a saturated artery leaves just the tissue's half
-    assert max(drops) < 92 + 4
+    assert max(drops) < 92 + 5  # a complex sum can nearly cancel
     assert np.median(drops) == pytest.approx(80, abs=12)
     assert max(drops) - min(drops) > 15  # linear, complex and saturated arteries differ
 
