@@ -1,0 +1,83 @@
+"""A finished prediction as a picture and as a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perfmap.engine.predict_file import Done
+from perfmap.io.files import atomic_output
+from perfmap.preprocess.pipeline import Validity
+from perfmap.quantities import QUANTITIES
+from perfmap.report.curves import curve_figure
+from perfmap.report.figures import MapPanel, map_figure
+from perfmap.report.html import Picture, write_report
+
+
+def prediction_figure(done: Done) -> bytes:
+    """PNG of the network's map with the plain first-pass integral, normalised by the tool's own means, beside it."""
+    model = done.manifest["sidecar"]["Model"]["Name"]
+    maps, quantity = done.prediction.maps, done.manifest["sidecar"]["Quantity"]
+    validity = maps["validity"].array
+    beside = MapPanel(maps["conventional"], "nrcbv", title="Plain first-pass integral")
+    return map_figure(
+        maps[quantity],
+        quantity,
+        title=f"Network {model}",
+        beside=beside if quantity == "nrcbv" else None,
+        mask=validity != Validity.OUTSIDE,
+        no_reading=validity > Validity.VALID,
+    )
+
+
+def write_prediction_figure(done: Done, path: Path, *, overwrite: bool = False) -> None:
+    """Write `prediction_figure` to a file, atomically."""
+    with atomic_output(path, overwrite=overwrite) as stream:
+        stream.write(prediction_figure(done))
+
+
+def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) -> None:
+    """Write a one-file HTML report: map, curve, what was found, what it was made with."""
+    sidecar = done.manifest["sidecar"]
+    prepared = done.prediction.prepared
+    quantity = QUANTITIES[sidecar["Quantity"]]
+    values = done.prediction.maps[quantity.identifier].array[prepared.mask]
+    curve = curve_figure(done.series.time, prepared.mean_curve, prepared.bolus)
+    write_report(
+        path,
+        title=quantity.label,
+        subtitle=f"predicted by the network {sidecar['Model']['Name']} from a DSC-MRI series",
+        facts={
+            "median in the brain": float(f"{float(_median(values)):.3g}"),
+            "voxels with a reading": int(prepared.mask.sum()),
+            "volumes": done.series.n_times,
+            "time step, s": done.series.time_step,
+        },
+        warnings=sidecar["Notes"],
+        pictures=[
+            Picture(
+                prediction_figure(done),
+                alt=f"Slices of the {quantity.identifier} map beside the plain first-pass integral",
+                caption="The network's map, and the plain first-pass integral over its estimate of white matter.",
+            ),
+            Picture(
+                curve,
+                alt="Mean signal of the brain over time with baseline, arrival and first pass marked",
+                caption="Mean signal of the brain, and the bolus found in it.",
+            ),
+        ],
+        tables={
+            "Input": sidecar["Input"],
+            "Found in the series": {key: value for key, value in sidecar["Found"].items() if key != "voxels"},
+            "Voxels": sidecar["Found"]["voxels"],
+            "Model": sidecar["Model"],
+            "Settings": sidecar["Settings"],
+            "Run": {"perfmap": sidecar["GeneratedBy"]["Version"], **done.manifest["seconds"]},
+        },
+        overwrite=overwrite,
+    )
+
+
+def _median(values: object) -> float:
+    import numpy as np
+
+    return float(np.nanmedian(np.asarray(values)))
