@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from perfmap.errors import ConfigError
-from perfmap.phantom.anatomy import Placement, ShapeParameters, brain_places, draw_shape, place, to_subject
+from perfmap.phantom.anatomy import Placement, ShapeParameters, draw_shape, place, to_subject
 from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.head import HeadParameters, draw_head
 from perfmap.phantom.lesions import COMPARTMENTS, LESION_KINDS, LesionKind, LesionParameters, draw_lesion
@@ -21,6 +21,7 @@ from perfmap.phantom.priors import (
     VESSEL_CLASSES,
     draw,
 )
+from perfmap.phantom.template import brain_places
 from perfmap.phantom.tissue import (
     FieldParameters,
     PatchworkParameters,
@@ -36,7 +37,7 @@ RADIUS = {
     "glioblastoma": (8.0, 28.0),
     "low_grade": (8.0, 28.0),
     "meningioma": (6.0, 22.0),
-    "infarct": (16.0, 40.0),
+    "infarct": (14.0, 34.0),
     "sphere": (4.0, 12.0),
 }
 """Range of the mean radius, mm, of each kind [M]."""
@@ -285,9 +286,7 @@ def _draw_centre(
     if kind == "meningioma":
         fits = (deep > -0.7 * radius) & (deep < -0.25 * radius) & (where[:, 2] > -30)
     elif kind == "infarct":
-        fits = (
-            (deep < -12) & (np.abs(where[:, 0]) > 22) & (np.abs(where[:, 1] + 10) < 45) & (where[:, 2] > -10)
-        )
+        fits = (deep < -12) & (np.abs(where[:, 0]) > 22) & (np.abs(where[:, 1] + 15) < 40) & (where[:, 2] > 0)
     else:
         fits = solid & (deep < -0.5 * radius)
     if not fits.any():  # larger than any place allows: as deep as there is

@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict
 from perfmap.phantom.anatomy import Lattice, draw_seed
 from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate_on_slice
 from perfmap.phantom.priors import ANATOMY, draw
+from perfmap.phantom.template import hull_distance
 
 EYES = (33.0, 60.0, -36.0)
 """Centre of the right eye, MNI mm; the left is its mirror image."""
 EYE_RADIUS = 12.0
 ORBIT_RADIUS = 17.0
+TEMPORAL_MUSCLE = 7.0
+"""Thickest part of the temporal muscle, mm."""
 FACE = ((0.0, 38.0, -52.0), (64.0, 56.0, 58.0))
 """Centre and radii of the ellipsoid that holds the face, MNI mm."""
 NECK = ((0.0, -28.0), (62.0, 66.0))
@@ -73,6 +76,7 @@ def head_shares(
         skull, scalp, muscle, eye; the rest is air.
     """
     uneven, mixture = evaluate_on_slice(field, *plane.along)
+    outer = hull_distance(where, smooth=True)
     x, y, z = np.moveaxis(where, -1, 0)
     side = np.abs(x)
     skull_end = head.skull_thickness * np.clip(1 + 0.2 * uneven, 0.4, 1.8)
@@ -91,11 +95,11 @@ def head_shares(
     soft = np.minimum(face, below)
 
     outside = _inside(-distance)
-    skull = outside * _inside(distance - skull_end)
+    skull = outside * _inside(outer - skull_end)
     beyond = outside - skull
-    muscle = beyond * _inside(distance - muscle_end)
-    scalp = (beyond - muscle) * _inside(np.minimum(distance - head_end, soft))
-    deep = scalp * _inside(soft + head.scalp_thickness) * _inside(head_end - distance)
+    muscle = beyond * _inside(outer - muscle_end)
+    scalp = (beyond - muscle) * _inside(np.minimum(outer - head_end, soft))
+    deep = scalp * _inside(soft + head.scalp_thickness) * _inside(head_end - outer)
     fat = deep * np.clip(0.5 + 2.0 * (mixture - 0.8), 0, 1)
     scalp = scalp - deep + fat
     muscle = muscle + deep - fat

@@ -77,6 +77,7 @@ class LesionParameters(BaseModel):
         return max(self.radii) * (1.0 + 3.0 * self.irregularity) + 2.0 * self.reach + 2.0
 
 
+TENTORIUM = (-34.0, -10.0)  # MNI mm: cerebellum and brain stem lie behind the first y and below the second z
 SLOW_SHARE, FAST_SHARE = 0.85, 0.53  # amplitudes of the two scales of the boundary's noise: SD 1 together
 IRREGULARITY: dict[str, tuple[float, float]] = {
     "glioblastoma": (0.12, 0.30),
@@ -167,6 +168,7 @@ def occupancy(
     plane: Lattice,
     flat: NDArray[np.intp],
     shares: FloatArray,
+    where: FloatArray,
 ) -> dict[str, FloatArray] | None:
     """Share of each compartment of a lesion at points of a plane.
 
@@ -181,6 +183,8 @@ def occupancy(
         Points of the plane to look at, C order over (x, y).
     shares : ndarray, shape (n, 4)
         Shares of csf, gm, wm, deep_gm there: oedema follows white matter, an infarct spares CSF.
+    where : ndarray, shape (n, 3)
+        Their place in the template, MNI mm: an infarct stays in its hemisphere of the cerebrum.
 
     Returns
     -------
@@ -188,15 +192,33 @@ def occupancy(
         Shares between 0 and 1 that add up to at most 1; None where the plane misses the lesion.
     """
     offset = plane.points.reshape(-1, 3)[flat] - np.asarray(lesion.centre, dtype=np.float32)
-    if np.abs(offset).max(axis=1).min(initial=np.inf) > lesion.extent:
+    near = np.flatnonzero(np.einsum("ij,ij->i", offset, offset) < lesion.extent**2)
+    if len(near) == 0:
         return None
+    found = _near_occupancy(lesion, noise, plane, flat[near], offset[near], shares[near], where[near])
+    result: dict[str, FloatArray] = {}
+    for name, share in found.items():
+        result[name] = np.zeros(len(flat), dtype=np.float32)
+        result[name][near] = share
+    return result
+
+
+def _near_occupancy(
+    lesion: LesionParameters,
+    noise: LesionNoise,
+    plane: Lattice,
+    flat: NDArray[np.intp],
+    offset: FloatArray,
+    shares: FloatArray,
+    where: FloatArray,
+) -> dict[str, FloatArray]:
     depth, inner, fringe = _distances(lesion, noise, plane, flat, offset)
     body = _ramp(depth, width=4.0 if lesion.kind == "low_grade" else 1.0)
     if lesion.kind == "sphere":
         (name,) = lesion.compartments
         return {name: body}
     if lesion.kind == "infarct":
-        solid = 1.0 - shares[:, 0]
+        solid = (1.0 - shares[:, 0]) * _territory(where, right=lesion.centre[0] > 0)
         core = _ramp(inner, width=3.0) * body * solid
         return {"infarct_core": core, "penumbra": body * solid - core}
     if lesion.kind == "low_grade":
@@ -233,6 +255,15 @@ def _distances(
     if lesion.reach == 0:
         fringe = np.full_like(depth, np.inf)
     return depth.astype(np.float32), inner.astype(np.float32), fringe.astype(np.float32)
+
+
+def _territory(where: FloatArray, *, right: bool) -> FloatArray:
+    """1 in one hemisphere of the cerebrum, 0 in the other, in brain stem and cerebellum."""
+    x, y, z = where.T
+    hemisphere = np.clip((x if right else -x) / 4.0 - 0.5, 0.0, 1.0)
+    below_tentorium = (y < TENTORIUM[0]) & (z < TENTORIUM[1])
+    share: FloatArray = np.where(below_tentorium, 0.0, hemisphere).astype(np.float32)
+    return share
 
 
 def _ramp(distance: FloatArray, *, width: float) -> FloatArray:

@@ -378,7 +378,7 @@ ANATOMY: dict[str, Prior] = {
     "shear": _normal(0.0, 0.02, -0.05, 0.05),
     "rotation": _uniform(-10.0, 10.0, "degree", "D"),
     "translation": _uniform(-5.0, 5.0, "mm"),
-    "coarse_warp": _uniform(1.5, 4.0, "mm"),
+    "coarse_warp": _uniform(1.0, 3.0, "mm"),
     "fine_warp": _uniform(0.5, 1.1, "mm"),
     "ventricle_growth": _normal(0.5, 1.6, -1.5, 4.5, "mm"),
     "csf_threshold": _normal(0.78, 0.06, 0.62, 0.90),

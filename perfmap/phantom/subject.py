@@ -15,12 +15,11 @@ from scipy import ndimage
 from perfmap.phantom.anatomy import (
     Lattice,
     Placement,
-    hull_distance,
     lattice,
-    look_up,
     place,
     tissue_shares,
     to_template,
+    widen_ventricles,
 )
 from perfmap.phantom.drawing import DrawOptions, SubjectParameters, draw_subject, options_of
 from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate_on_slice
@@ -34,6 +33,7 @@ from perfmap.phantom.priors import (
     VESSEL_CLASSES,
     VESSEL_LABEL_FRACTION,
 )
+from perfmap.phantom.template import hull_distance, look_up
 from perfmap.phantom.tissue import (
     Compartment,
     Rows,
@@ -212,14 +212,15 @@ def _plane_shares(ready: _Ready, plane: Lattice) -> dict[tuple[int, str], FloatA
             shares[-1, name] = share.ravel()
     if len(flat) == 0:
         return shares
-    maps = look_up(where.reshape(-1, 3)[flat])
+    places = widen_ventricles(ready.placement, where.reshape(-1, 3)[flat])
+    maps = look_up(places)
     edge = np.clip(0.5 - (maps[:, 3] - np.float32(parameters.shape.hull_margin)), 0.0, 1.0)
     thickness = evaluate_on_slice(ready.thickness, *plane.along).reshape(-1)[flat]
     healthy = tissue_shares(maps, parameters.shape, thickness)
     inside: dict[tuple[int, str], FloatArray] = {}
     free = np.ones(len(flat), dtype=np.float32)
     for number, (lesion, noise) in enumerate(zip(parameters.lesions, ready.noises, strict=True)):
-        for name, share in (occupancy(lesion, noise, plane, flat, healthy) or {}).items():
+        for name, share in (occupancy(lesion, noise, plane, flat, healthy, places) or {}).items():
             inside[number, name] = share * free
         taken = [share for (owner, _), share in inside.items() if owner == number]
         free = free - sum(taken, start=np.zeros_like(free))

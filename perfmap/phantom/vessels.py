@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
-from perfmap.phantom.anatomy import HULL_STEP, Placement, draw_seed, load_template, to_subject
+from perfmap.phantom.anatomy import Placement, draw_seed, to_subject
 from perfmap.phantom.fields import FloatArray
 from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.priors import ANATOMY, draw
+from perfmap.phantom.template import HULL_STEP, load_template
 
 STEP = 0.7  # mm between the discs that fill a tube
 GOLDEN_ANGLE = 2.399963  # radians between points of a disc: even cover

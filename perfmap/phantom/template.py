@@ -1,0 +1,245 @@
+"""The ICBM152 maps as look-up tables: tissue, deep nuclei, distance to the brain hull, growth of the ventricles.
+
+The maps (Fonov et al. 2009, doi 10.1016/S1053-8119(09)70884-5) ship inside nilearn. They are read once per
+process, packed into bytes, and from then on only the voxels of the wanted slices are looked up.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from perfmap.errors import ConfigError
+from perfmap.phantom.fields import FloatArray
+
+HULL_STEP = 2  # mm, grid of the distance maps
+HULL_PAD = 40  # mm kept around the template for skull, scalp and face
+SCALP_CLOSING = 16.0  # mm, notches of the brain narrower than twice this do not show on the scalp
+_WIDE_SCALE = 4.0  # counts a mm of the wide distance maps
+_HULL_SCALE = 10.0  # counts a mm of the distance packed with the tissue, 128 at the hull
+
+# Centre and radii in MNI mm of the right-hand nucleus; the left is its mirror image.
+DEEP_NUCLEI = (
+    ((12.0, 13.0, 7.0), (7.0, 13.0, 10.0)),  # head of the caudate
+    ((16.0, -6.0, 21.0), (5.0, 16.0, 6.0)),  # its body
+    ((26.0, 3.0, 1.0), (8.0, 17.0, 12.0)),  # putamen
+    ((19.0, -4.0, 0.0), (7.0, 10.0, 8.0)),  # pallidum
+    ((12.0, -18.0, 8.0), (12.0, 17.0, 11.0)),  # thalamus
+    ((10.0, 12.0, -8.0), (6.0, 6.0, 5.0)),  # accumbens
+)
+VENTRICLE_BOX = ((-34.0, 34.0), (-60.0, 48.0), (-16.0, 34.0))
+"""Where, in MNI mm, a hole in the tissue is a ventricle and no sulcus."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """The ICBM152 maps, packed for fast look-up.
+
+    Attributes
+    ----------
+    packed : ndarray, uint8, shape (x, y, z, 4)
+        GM, WM, deep nuclei (0–255 for 0–1) and distance to the brain hull at 1 mm.
+    origin : ndarray, shape (3,)
+        MNI mm of voxel (0, 0, 0) of `packed`.
+    wide : ndarray, int8, shape (a, b, c)
+        Signed distance to the brain hull in units of 0.25 mm, at 1 mm, with a margin around the template.
+    scalp : ndarray, int8, shape (a, b, c)
+        The same to a hull without notches, which the head's outer shells follow.
+    hull : ndarray, float32, shape (d, e, f)
+        Distance to the brain hull in mm at 2 mm.
+    push : ndarray, float32, shape (d, e, f, 3)
+        Displacement that widens the ventricles by 1 mm, on the grid of `hull`.
+    hull_origin : ndarray, shape (3,)
+        MNI mm of voxel (0, 0, 0) of `wide`, `scalp`, `hull` and `push`.
+    """
+
+    packed: NDArray[np.uint8]
+    origin: NDArray[np.float64]
+    wide: NDArray[np.int8]
+    scalp: NDArray[np.int8]
+    hull: FloatArray
+    push: FloatArray
+    hull_origin: NDArray[np.float64]
+
+
+@lru_cache(maxsize=1)
+def load_template() -> Template:
+    """Read and pack the ICBM152 maps; once per process.
+
+    Raises
+    ------
+    ConfigError
+        If nilearn is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from nilearn import datasets
+
+            images = [
+                datasets.load_mni152_gm_template(resolution=1),
+                datasets.load_mni152_wm_template(resolution=1),
+                datasets.load_mni152_brain_mask(resolution=1),
+            ]
+            gm, wm, mask = (np.asarray(image.dataobj, dtype=np.float32) for image in images)
+    except ImportError as error:
+        raise ConfigError("the simulator needs nilearn; pip install 'perfmap[simulate]'") from error
+    corner = np.asarray(images[0].affine, dtype=np.float64)[:3, 3]
+    return _pack(gm, wm, mask > 0.5, corner)
+
+
+def _pack(gm: FloatArray, wm: FloatArray, mask: NDArray[np.bool_], corner: NDArray[np.float64]) -> Template:
+    tissue = np.pad(gm + wm, HULL_PAD)[::HULL_STEP, ::HULL_STEP, ::HULL_STEP]
+    inside = np.pad(mask, HULL_PAD)[::HULL_STEP, ::HULL_STEP, ::HULL_STEP]
+    inside = ndimage.binary_closing(inside, iterations=4)
+    hull = _signed_distance(inside)
+    swollen = hull < SCALP_CLOSING
+    smooth = _signed_distance(_signed_distance(swollen) < -SCALP_CLOSING)
+    hull_origin = corner - HULL_PAD
+    push = _ventricle_push(tissue, inside, hull_origin)
+
+    distance, outer = _to_1mm(hull), _to_1mm(smooth)
+    wide, scalp = (np.clip(np.rint(d * _WIDE_SCALE), -127, 127).astype(np.int8) for d in (distance, outer))
+    distance = distance[tuple(slice(HULL_PAD, HULL_PAD + n) for n in gm.shape)]
+    packed = np.empty((*gm.shape, 4), dtype=np.uint8)
+    packed[..., 0] = np.rint(gm * 255)
+    packed[..., 1] = np.rint(wm * 255)
+    packed[..., 2] = np.rint(_nuclei(gm.shape, corner) * 255)
+    packed[..., 3] = np.clip(np.rint(distance * _HULL_SCALE + 128), 0, 255)
+    return Template(packed, corner, wide, scalp, hull, push, hull_origin)
+
+
+def _signed_distance(inside: NDArray[np.bool_]) -> FloatArray:
+    """Distance to the surface of a body on the 2 mm grid, mm, negative inside, slightly smoothed."""
+    outward = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
+    smooth: FloatArray = ndimage.gaussian_filter(outward.astype(np.float32) * HULL_STEP, 1.0)
+    return smooth
+
+
+def _to_1mm(volume: FloatArray) -> FloatArray:
+    """Linear interpolation from 2 mm to 1 mm."""
+    for axis in range(3):
+        index = np.arange(HULL_STEP * volume.shape[axis] - 1)
+        volume = 0.5 * (volume.take(index // HULL_STEP, axis) + volume.take((index + 1) // HULL_STEP, axis))
+    return volume
+
+
+@lru_cache(maxsize=1)
+def brain_places() -> tuple[NDArray[np.float64], FloatArray, NDArray[np.bool_]]:
+    """Places in the template's brain on a 3 mm grid: MNI mm (n, 3), hull distance (n,), and where it is solid (n,)."""
+    template = load_template()
+    step = template.packed[::3, ::3, ::3]
+    distance = (step[..., 3].astype(np.float32) - 128) / _HULL_SCALE
+    inside = distance < 0
+    solid = step[..., :2].sum(axis=-1, dtype=np.int64) > 230
+    return template.origin + 3.0 * np.argwhere(inside), distance[inside], solid[inside]
+
+
+def _ventricle_push(tissue: FloatArray, inside: NDArray[np.bool_], origin: NDArray[np.float64]) -> FloatArray:
+    """Displacement, per mm of growth, that points out of the ventricles and fades within 15 mm."""
+    axes = np.ix_(*[origin[k] + HULL_STEP * np.arange(tissue.shape[k]) for k in range(3)])
+    box = np.ones(tissue.shape, dtype=bool)
+    for axis, (low, high) in zip(axes, VENTRICLE_BOX, strict=True):
+        box &= (axis >= low) & (axis <= high)
+    hole = inside & box & (tissue < 0.5)
+    hole = ndimage.binary_opening(hole) | (hole & (np.abs(axes[0]) > 3))
+    distance = ndimage.distance_transform_edt(~hole) - ndimage.distance_transform_edt(hole)
+    distance = ndimage.gaussian_filter(distance.astype(np.float32) * HULL_STEP, 1.0)
+    direction = np.stack(np.gradient(distance, HULL_STEP), axis=-1)
+    fade = np.exp(-np.maximum(distance, 0.0) / 8.0) * np.clip((distance + 6.0) / 6.0, 0.0, 1.0)
+    return np.ascontiguousarray(direction * fade[..., None], dtype=np.float32)
+
+
+def _nuclei(shape: tuple[int, ...], corner: NDArray[np.float64]) -> FloatArray:
+    """Soft membership in the deep grey nuclei."""
+    x, y, z = np.ix_(*[corner[k] + np.arange(shape[k]) for k in range(3)])
+    level = np.zeros(shape, dtype=np.float32)
+    for centre, radii in DEEP_NUCLEI:
+        squared = (
+            ((np.abs(x) - centre[0]) / radii[0]) ** 2
+            + ((y - centre[1]) / radii[1]) ** 2
+            + ((z - centre[2]) / radii[2]) ** 2
+        )
+        np.maximum(level, np.clip((1.15 - np.sqrt(squared)) / 0.2, 0.0, 1.0), out=level)
+    return level
+
+
+# --- Look-up ---------------------------------------------------------------------------------------------
+
+
+def ventricle_push(where: FloatArray) -> FloatArray:
+    """Displacement that widens the ventricles by 1 mm, at template positions (n, 3). Shape (n, 3), mm."""
+    template = load_template()
+    index = _nearest(where, template.hull_origin, template.hull.shape, HULL_STEP)
+    push: FloatArray = template.push.reshape(-1, 3)[index]
+    return push
+
+
+def _nearest(
+    where: FloatArray, origin: NDArray[np.float64], shape: tuple[int, ...], step: float
+) -> NDArray[np.intp]:
+    """Flat index of the nearest voxel, clamped to the grid."""
+    index = ((where - origin.astype(np.float32)) * np.float32(1.0 / step) + np.float32(0.5)).astype(np.int32)
+    np.clip(index, 0, np.asarray(shape[:3], dtype=np.int32) - 1, out=index)
+    flat: NDArray[np.intp] = (index[..., 0] * shape[1] + index[..., 1]) * shape[2] + index[..., 2]
+    return flat
+
+
+def hull_distance(where: FloatArray, *, smooth: bool = False) -> FloatArray:
+    """Signed distance to the brain hull, negative inside.
+
+    Parameters
+    ----------
+    where : ndarray, shape (..., 3)
+        MNI mm.
+    smooth : bool
+        To the hull without notches instead, which skull and scalp follow.
+
+    Returns
+    -------
+    ndarray, float32, shape (...)
+        mm, to about 0.5 mm, and between −31.75 and 31.75.
+    """
+    template = load_template()
+    counts = template.scalp if smooth else template.wide
+    taken = counts.ravel()[_nearest(where, template.hull_origin, counts.shape, 1.0)]
+    return taken.astype(np.float32) * np.float32(1.0 / _WIDE_SCALE)
+
+
+def look_up(where: FloatArray) -> FloatArray:
+    """Trilinear look-up of the packed maps.
+
+    Parameters
+    ----------
+    where : ndarray, float32, shape (n, 3)
+        MNI mm.
+
+    Returns
+    -------
+    ndarray, float32, shape (n, 4)
+        GM, WM and nucleus membership 0–1, distance to the hull in mm (−12.8 to 12.7).
+    """
+    template = load_template()
+    shape = template.packed.shape
+    position = where - template.origin.astype(np.float32)
+    np.clip(position, 0.0, np.asarray(shape[:3], dtype=np.float32) - np.float32(1.001), out=position)
+    base = position.astype(np.int32)
+    part = position - base
+    flat = (base[:, 0] * shape[1] + base[:, 1]) * shape[2] + base[:, 2]
+    words = template.packed.view(np.uint32).ravel()
+    values = np.zeros((len(where), 4), dtype=np.float32)
+    for corner in range(8):
+        bits = (corner >> 2 & 1, corner >> 1 & 1, corner & 1)
+        weight = np.ones(len(where), dtype=np.float32)
+        for axis, bit in enumerate(bits):
+            weight *= part[:, axis] if bit else 1.0 - part[:, axis]
+        taken = words[flat + (bits[0] * shape[1] + bits[1]) * shape[2] + bits[2]]
+        values += weight[:, None] * taken.view(np.uint8).reshape(-1, 4)
+    values[:, :3] *= np.float32(1 / 255)
+    values[:, 3] = (values[:, 3] - 128) * np.float32(1 / _HULL_SCALE)
+    return values
