@@ -16,6 +16,8 @@ from perfmap.io.files import atomic_output
 from perfmap.quantities import RESEARCH_ONLY
 
 _TEMPLATE = "report.html.j2"
+_CAMEL = re.compile(r"(?<=[a-z])[A-Z](?=[a-z])")
+_UNIT = re.compile(r"_(s|mm)$")
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 
 
@@ -62,7 +64,8 @@ def render_report(
         What a reader must know; shown before the pictures.
     pictures : sequence of Picture
     tables : mapping of mapping
-        Heading to rows. Numbers, texts, lists and None ("not known") may be values; all text is escaped.
+        Heading to rows. Numbers, texts, lists and None ("not known") may be values, keys of a sidecar names
+        (``time_step_s`` is shown as "Time step, s"); all text is escaped.
 
     Returns
     -------
@@ -119,7 +122,14 @@ def write_report(
 
 
 def _as_text(rows: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): _text(value) for name, value in rows.items()}
+    return {_label(str(name)): _text(value) for name, value in rows.items()}
+
+
+def _label(name: str) -> str:
+    """Words for a key of a sidecar: ``time_step_s`` becomes ``Time step, s``, ``TrainingData`` ``Training data``."""
+    words = _UNIT.sub(r", \1", name).replace("_", " ")
+    words = _CAMEL.sub(lambda match: " " + match[0].lower(), words)
+    return words if words.startswith("sha256") else words[:1].upper() + words[1:]
 
 
 def _text(value: Any) -> str:

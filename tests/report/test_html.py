@@ -124,8 +124,16 @@ def test_text_is_escaped_wherever_it_comes_from() -> None:
 def test_values_are_written_for_people() -> None:
     rows = {"a": 1.23456789, "b": True, "c": [1, 2.5, None], "d": (), "e": 0}
     texts = Page(render_report(title="x", tables={"t": rows})).texts
-    assert texts[texts.index("a") : texts.index("e") + 2] == [
-        "a", "1.23457", "b", "yes", "c", "1, 2.5, not known", "d", "none", "e", "0",
+    assert texts[texts.index("A") : texts.index("E") + 2] == [
+        "A", "1.23457", "B", "yes", "C", "1, 2.5, not known", "D", "none", "E", "0",
+    ]  # fmt: skip
+
+
+def test_keys_of_a_sidecar_become_words() -> None:
+    rows = dict.fromkeys(("time_step_s", "voxel_size_mm", "sha256", "TrainingData", "not_finite"), 1)
+    texts = Page(render_report(title="x", tables={"t": rows})).texts
+    assert [text for text in texts[texts.index("t") + 1 :] if text != "1"][:-1] == [
+        "Time step, s", "Voxel size, mm", "sha256", "Training data", "Not finite",
     ]  # fmt: skip
 
 

@@ -43,9 +43,8 @@ def test_report_says_what_a_reader_needs_and_not_who_the_patient_is(done: Done, 
     page = (tmp_path / "report.html").read_text("utf-8")
     sidecar = done.manifest["sidecar"]
     needed = [RESEARCH_ONLY, "5e" * 32, sidecar["Input"]["sha256"], sidecar["Model"]["TrainingData"]]
-    for text in (*needed, "Time step, s", "Echo time, s", "First-pass volumes", "first-pass integral"):
+    for text in (*needed, "Time step, s", "Echo time, s", "first-pass integral"):
         assert text in page
-    assert page.count("data:image/png") == 3
     assert "DoeJane" not in page
 
 
@@ -67,7 +66,9 @@ def test_voxels_without_reading_reach_the_picture(done: Done, tmp_path: Path) ->
     validity = done.prediction.prepared.validity.copy()
     inside = np.argwhere(validity == 1)
     validity[tuple(inside[: len(inside) // 4].T)] = 3
-    spoiled = replace(done.prediction, prepared=replace(done.prediction.prepared, validity=validity))
+    maps = {**done.prediction.maps, "validity": replace(done.prediction.maps["validity"], array=validity)}
+    prepared = replace(done.prediction.prepared, validity=validity)
+    spoiled = replace(done.prediction, maps=maps, prepared=prepared)
     write_prediction_figure(done, tmp_path / "whole.png")
     write_prediction_figure(replace(done, prediction=spoiled), tmp_path / "spoiled.png")
     greys = [_count_grey(tmp_path / name) for name in ("whole.png", "spoiled.png")]
