@@ -409,3 +409,9 @@ def test_json_and_csv_hold_every_figure(folders: tuple[Path, Path]) -> None:
     for key in METRICS:
         assert content["cases"][0][key] == table.cases[0].values[key] == float(rows[0][key])
         assert content["mean"][key] == pytest.approx(table.mean[key])
+
+
+def test_the_documents_name_every_figure_and_every_label() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    assert all(f"`{key}`" in text for key in METRICS)
+    assert all(f"| {name} | {number} |" in text for name, number in LABELS.items())
