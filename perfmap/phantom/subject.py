@@ -124,16 +124,16 @@ def build_subject(parameters: SubjectParameters, geometry: Geometry) -> Subject:
     white = np.zeros(geometry.shape, dtype=np.float32)
     sick = np.zeros(geometry.shape, dtype=bool)
     rows: list[Rows] = []
-    for k in range(geometry.shape[2]):
+    n_slices = geometry.shape[2]
+    for k in range(n_slices):
         middle = lattice(geometry, float(k))
         flat, compartments = _slice_compartments(ready, geometry, k, blood[..., k].reshape(2, -1))
-        for volume, values in zip(
-            (labels, brain, white, sick), _summaries(compartments, len(flat)), strict=True
-        ):
-            volume[:, :, k].reshape(-1)[flat] = values
-        rows.append(
-            slice_rows(compartments, flat, ready.variation, middle, slice_index=k, n_slices=geometry.shape[2])
-        )
+        label, is_brain, purity, is_sick = _summaries(compartments, len(flat))
+        labels.reshape(-1, n_slices)[flat, k] = label
+        brain.reshape(-1, n_slices)[flat, k] = is_brain
+        white.reshape(-1, n_slices)[flat, k] = purity
+        sick.reshape(-1, n_slices)[flat, k] = is_sick
+        rows.append(slice_rows(compartments, flat, ready.variation, middle, slice_index=k, n_slices=n_slices))
     return Subject(
         geometry.shape, geometry.matrix, concatenate_rows(rows), labels, brain, _nawm(white, sick, brain)
     )

@@ -34,6 +34,7 @@ DEEP_NUCLEI = (
 )
 VENTRICLE_BOX = ((-34.0, 34.0), (-60.0, 48.0), (-16.0, 34.0))
 """Where, in MNI mm, a hole in the tissue is a ventricle and no sulcus."""
+VENTRICLE_DEPTH = 18.0  # mm below the hull, so that no cistern counts
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _pack(gm: FloatArray, wm: FloatArray, mask: NDArray[np.bool_], corner: NDArr
     swollen = hull < SCALP_CLOSING
     smooth = _signed_distance(_signed_distance(swollen) < -SCALP_CLOSING)
     hull_origin = corner - HULL_PAD
-    push = _ventricle_push(tissue, inside, hull_origin)
+    push = _ventricle_push(tissue, hull, hull_origin)
 
     distance, outer = _to_1mm(hull), _to_1mm(smooth)
     wide, scalp = (np.clip(np.rint(d * _WIDE_SCALE), -127, 127).astype(np.int8) for d in (distance, outer))
@@ -134,20 +135,19 @@ def brain_places() -> tuple[NDArray[np.float64], FloatArray, NDArray[np.bool_]]:
     """Places in the template's brain on a 3 mm grid: MNI mm (n, 3), hull distance (n,), and where it is solid (n,)."""
     template = load_template()
     step = template.packed[::3, ::3, ::3]
-    distance = (step[..., 3].astype(np.float32) - 128) / _HULL_SCALE
-    inside = distance < 0
+    inside = step[..., 3] < 128
     solid = step[..., :2].sum(axis=-1, dtype=np.int64) > 230
-    return template.origin + 3.0 * np.argwhere(inside), distance[inside], solid[inside]
+    places = template.origin + 3.0 * np.argwhere(inside)
+    return places, hull_distance(places.astype(np.float32)), solid[inside]
 
 
-def _ventricle_push(tissue: FloatArray, inside: NDArray[np.bool_], origin: NDArray[np.float64]) -> FloatArray:
+def _ventricle_push(tissue: FloatArray, hull: FloatArray, origin: NDArray[np.float64]) -> FloatArray:
     """Displacement, per mm of growth, that points out of the ventricles and fades within 15 mm."""
     axes = np.ix_(*[origin[k] + HULL_STEP * np.arange(tissue.shape[k]) for k in range(3)])
     box = np.ones(tissue.shape, dtype=bool)
     for axis, (low, high) in zip(axes, VENTRICLE_BOX, strict=True):
         box &= (axis >= low) & (axis <= high)
-    hole = inside & box & (tissue < 0.5)
-    hole = ndimage.binary_opening(hole) | (hole & (np.abs(axes[0]) > 3))
+    hole = ndimage.binary_opening(box & (tissue < 0.5) & (hull < -VENTRICLE_DEPTH))
     distance = ndimage.distance_transform_edt(~hole) - ndimage.distance_transform_edt(hole)
     distance = ndimage.gaussian_filter(distance.astype(np.float32) * HULL_STEP, 1.0)
     direction = np.stack(np.gradient(distance, HULL_STEP), axis=-1)
