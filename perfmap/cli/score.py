@@ -12,7 +12,8 @@ from perfmap.cli.common import JsonTarget, LogFile, Overwrite, Quiet, Verbose, e
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from perfmap.engine.score import CaseScore, ScoreTable
+    from perfmap.engine.score import CaseScore
+    from perfmap.engine.score_table import ScoreTable
 
 _COLUMNS = {
     "nrmse_rms": ("NRMSE\nrms", ".3f"),
@@ -72,7 +73,7 @@ def score(
 
     from rich.console import Console
 
-    from perfmap.engine.score import score_files, table_as_csv, table_as_dict
+    from perfmap.engine.score_table import score_files, table_as_csv, table_as_dict
     from perfmap.io.files import atomic_output, check_output
 
     for path in (csv, None if json in (None, "-") else Path(json)):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from perfmap.engine.pairing import case_name, find_cases, pair_maps
-from perfmap.engine.score import METRICS, CaseScore, score_case, score_files, table_as_csv, table_as_dict
+from perfmap.engine.score import METRICS, CaseScore, score_case
+from perfmap.engine.score_table import score_files, table_as_csv, table_as_dict
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import write_volume
 from perfmap.io.sidecar import json_text
