@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types
+.PHONY: help demo test lint types bench gallery
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,3 +40,9 @@ lint: $(READY)  ## Check style and formatting
 
 types: $(READY)  ## Check types
 	$(BIN)/mypy
+
+bench: $(READY)  ## Score the default network against the plain integral on unseen simulated patients
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/network_against_integral.py
+
+gallery: $(READY)  ## Draw every regime of the simulator into gallery/
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gallery.py
