@@ -16,7 +16,9 @@ from perfmap.phantom.priors import (
     FIELD_STRENGTHS,
     GM_WM_RATIO,
     HEAD_CLASSES,
+    INFARCT_WHITE_CBV,
     LESION_NRCBV,
+    LESION_UNEVENNESS,
     TREATMENT_EFFECT_NRCBV,
     VESSEL_CLASSES,
     draw,
@@ -33,6 +35,7 @@ from perfmap.phantom.tissue import (
 from perfmap.phantom.vessels import VesselParameters, draw_vessels
 
 HEALTHY = ("csf", "gm", "wm", "deep_gm", *VESSEL_CLASSES, *HEAD_CLASSES)
+LOOKS = ("t1", "t2star", "t2", "proton_density")
 RADIUS = {
     "glioblastoma": (8.0, 28.0),
     "low_grade": (8.0, 28.0),
@@ -191,9 +194,7 @@ def draw_subject(
     n_drawn = int(rng.choice(4, p=[0.2, 0.5, 0.2, 0.1]))
     n_lesions = n_drawn if options.n_lesions is None else options.n_lesions
     placement = place(shape)
-    lesions = tuple(
-        _draw_lesion(rng, options, placement, geometry, tissues["wm"], field) for _ in range(n_lesions)
-    )
+    lesions = tuple(_draw_lesion(rng, options, placement, geometry, tissues, field) for _ in range(n_lesions))
     drawn_skull = bool(rng.random() < 0.5)
     with_skull = drawn_skull if options.with_skull is None else options.with_skull
     patchwork = rng.random() < options.patchwork_share
@@ -240,7 +241,7 @@ def _draw_lesion(
     options: DrawOptions,
     placement: Placement,
     geometry: Geometry | None,
-    white: TissueParameters,
+    tissues: dict[str, TissueParameters],
     field_strength: float,
 ) -> LesionParameters:
     kind = options.lesion_kinds[int(rng.integers(len(options.lesion_kinds)))]
@@ -249,18 +250,34 @@ def _draw_lesion(
     centre = _draw_centre(rng, kind, placement, geometry, radius)
     names = COMPARTMENTS.get(kind, (options.lesion_class or "low_grade",))
     invisible = rng.random() < options.invisible_share
-    compartments = {}
+    compartments: dict[str, TissueParameters] = {}
     for name in names:
-        tissue = draw_tissue(name, rng, field_strength=field_strength)
+        class_name, _, in_white = name.partition(":")
+        if in_white:
+            compartments[name] = _white_host(rng, compartments[class_name], tissues["wm"], options)
+            continue
+        tissue = draw_tissue(class_name, rng, field_strength=field_strength)
         changes: dict[str, float] = {}
         if invisible:
-            changes = {key: getattr(white, key) for key in ("t1", "t2star", "t2", "proton_density", "ktrans")}
-        changes["cbv"] = _lesion_cbv(rng, name, tissue, options, white.cbv)
-        changes["cbv_spread"] = 0.0 if kind == "sphere" else float(rng.uniform(0.15, 0.45))
+            changes = {key: getattr(tissues["wm"], key) for key in (*LOOKS, "ktrans")}
+        elif kind == "infarct":
+            changes = {key: getattr(tissues["gm"], key) for key in LOOKS}
+        changes["cbv"] = _lesion_cbv(rng, class_name, tissue, options, tissues["wm"].cbv)
+        changes["cbv_spread"] = 0.0 if kind == "sphere" else draw(LESION_UNEVENNESS, rng)
         if options.r2v_spread > 0:
             changes["r2v_factor"] = _factor(rng, options.r2v_spread)
         compartments[name] = tissue.model_copy(update=changes)
     return draw_lesion(rng, kind, centre, compartments, radius=radius)
+
+
+def _white_host(
+    rng: np.random.Generator, grey: TissueParameters, white: TissueParameters, options: DrawOptions
+) -> TissueParameters:
+    """White matter of an infarct: it looks like white matter and has less blood than the grey matter beside it."""
+    changes = {key: getattr(white, key) for key in LOOKS}
+    if options.lesion_nrcbv is None:
+        changes["cbv"] = grey.cbv * draw(INFARCT_WHITE_CBV, rng)
+    return grey.model_copy(update=changes)
 
 
 def _lesion_cbv(

@@ -24,9 +24,9 @@ COMPARTMENTS: dict[str, tuple[str, ...]] = {
     "glioblastoma": ("oedema", "enhancing", "necrosis"),
     "low_grade": ("low_grade",),
     "meningioma": ("oedema", "meningioma"),
-    "infarct": ("penumbra", "infarct_core"),
+    "infarct": ("penumbra", "penumbra:wm", "infarct_core", "infarct_core:wm"),
 }
-"""Classes of a lesion from the outside to the inside."""
+"""Compartments of a lesion: the class, and after a colon its host where grey and white matter are kept apart."""
 
 
 class LesionParameters(BaseModel):
@@ -50,7 +50,7 @@ class LesionParameters(BaseModel):
     push : float
         Mass effect: share of the displacement at the centre.
     compartments : dict of str to TissueParameters
-        Means of every class of the lesion.
+        Means of every compartment of `COMPARTMENTS`; a sphere has one, named by its class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,7 +106,7 @@ def draw_lesion(
     centre : tuple of float
         Subject mm.
     compartments : dict of str to TissueParameters
-        Means of every class of the lesion.
+        Means of every compartment of `COMPARTMENTS`; a sphere has one, named by its class.
     radius : float
         Mean radius, mm.
 
@@ -220,7 +220,14 @@ def _near_occupancy(
     if lesion.kind == "infarct":
         solid = (1.0 - shares[:, 0]) * _territory(where, right=lesion.centre[0] > 0)
         core = _ramp(inner, width=3.0) * body * solid
-        return {"infarct_core": core, "penumbra": body * solid - core}
+        rest = body * solid - core
+        white = shares[:, 2] / np.maximum(1.0 - shares[:, 0], np.float32(1e-3))
+        return {
+            "infarct_core": core * (1 - white),
+            "infarct_core:wm": core * white,
+            "penumbra": rest * (1 - white),
+            "penumbra:wm": rest * white,
+        }
     if lesion.kind == "low_grade":
         return {"low_grade": body * (1.0 - 0.7 * shares[:, 0])}
     swelling = _ramp(fringe, width=3.0) * (shares[:, 2] + 0.25 * (shares[:, 1] + shares[:, 3])) * (1.0 - body)

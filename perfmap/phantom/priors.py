@@ -367,6 +367,10 @@ RESIDUE_LAMBDA = Prior(1.0, 20.0, "", "M", "log_uniform")
 
 LESION_NRCBV = Prior(0.3, 12.0, "", "D", "log_uniform")
 """CBV of a lesion over that of white matter where truth is independent of looks."""
+LESION_UNEVENNESS = _uniform(0.15, 0.45)
+"""Coefficient of variation of CBV inside one compartment of a lesion."""
+INFARCT_WHITE_CBV = _uniform(0.4, 0.8)
+"""CBV of an infarct's white matter over that of its grey matter."""
 GM_WM_RATIO = _uniform(1.2, 3.0, "", "D")
 TREATMENT_EFFECT_NRCBV = Prior(0.3, 0.8, "", "D", "log_normal", 0.5, 0.2)
 """An enhancing rim without blood volume: necrosis after radiation."""

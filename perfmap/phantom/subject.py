@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from perfmap.errors import ConfigError
 from perfmap.phantom.anatomy import (
     Lattice,
     Placement,
@@ -27,7 +28,7 @@ from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.head import head_shares, prepare_head
 from perfmap.phantom.lesions import LesionNoise, displace, occupancy, prepare_noise
 from perfmap.phantom.priors import (
-    BRAIN_CLASSES,
+    HEAD_CLASSES,
     LABELS,
     LESION_CLASSES,
     VESSEL_CLASSES,
@@ -113,7 +114,7 @@ def build_subject(parameters: SubjectParameters, geometry: Geometry) -> Subject:
     Raises
     ------
     ConfigError
-        If nilearn, whose brain maps are needed, is not installed.
+        If nilearn, whose brain maps are needed, is not installed, or no slice meets the brain.
     """
     ready = _prepare(parameters)
     blood = np.zeros((2, *geometry.shape), dtype=np.float32)
@@ -134,6 +135,11 @@ def build_subject(parameters: SubjectParameters, geometry: Geometry) -> Subject:
         white.reshape(-1, n_slices)[flat, k] = purity
         sick.reshape(-1, n_slices)[flat, k] = is_sick
         rows.append(slice_rows(compartments, flat, ready.variation, middle, slice_index=k, n_slices=n_slices))
+    if not brain.any():
+        x, y, z = geometry.matrix[:3, :3] @ ((np.asarray(geometry.shape) - 1) / 2) + geometry.matrix[:3, 3]
+        raise ConfigError(
+            f"slices around ({x:.0f}, {y:.0f}, {z:.0f}) mm miss the brain; put them near (0, -18, 10) mm, where it lies"
+        )
     return Subject(
         geometry.shape, geometry.matrix, concatenate_rows(rows), labels, brain, _nawm(white, sick, brain)
     )
@@ -177,27 +183,30 @@ def _slice_compartments(
                 sums[key] += share
             else:
                 sums[key] = share
-    scale = np.float32(1.0 / n_planes)
-    free = 1.0 - blood[0] - blood[1]
-    total = np.zeros(free.shape, dtype=np.float32)
-    for share in sums.values():
-        share *= scale
-        total += share
-        share *= free
-        share[share < LEAST_SHARE] = 0.0
+    total = np.float32(1.0 / n_planes) * sum(sums.values(), start=np.zeros(blood.shape[1], dtype=np.float32))
     present = total >= LEAST_SHARE
-    for name, share in zip(VESSEL_CLASSES, blood, strict=True):
-        sums[-1, name] = np.where(present & (share >= LEAST_SHARE), share, np.float32(0))
+    blood = np.where(present & (blood >= LEAST_SHARE), blood, np.float32(0))
     flat = np.flatnonzero(present)
+    free = total[flat] * (1.0 - blood[0, flat] - blood[1, flat])
+    kept = {key: _without_traces(share[flat] * np.float32(1.0 / n_planes)) for key, share in sums.items()}
+    scale = free / np.maximum(sum(kept.values(), start=np.zeros_like(free)), np.float32(1e-6))
     parameters = ready.parameters
-    return flat, [
+    compartments = [
         Compartment(
-            name,
+            name.partition(":")[0],
             parameters.tissues[name] if number < 0 else parameters.lesions[number].compartments[name],
-            share[flat],
+            share * scale,
         )
-        for (number, name), share in sums.items()
+        for (number, name), share in kept.items()
     ]
+    for name, share in zip(VESSEL_CLASSES, blood, strict=True):
+        compartments.append(Compartment(name, parameters.tissues[name], share[flat]))
+    return flat, compartments
+
+
+def _without_traces(share: FloatArray) -> FloatArray:
+    share[share < LEAST_SHARE] = 0.0
+    return share
 
 
 def _plane_shares(ready: _Ready, plane: Lattice) -> dict[tuple[int, str], FloatArray]:
@@ -236,17 +245,21 @@ def _plane_shares(ready: _Ready, plane: Lattice) -> dict[tuple[int, str], FloatA
 def _summaries(
     compartments: list[Compartment], n: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], FloatArray, NDArray[np.bool_]]:
-    """Label, brain, share of white matter in all that is there, and lesion, at `n` points."""
+    """Label, brain, share of white matter, and lesion, at `n` points.
+
+    A vessel belongs to the brain where most of what surrounds it in the voxel does.
+    """
     largest = np.zeros(n, dtype=np.float32)
     label = np.zeros(n, dtype=np.uint8)
-    total, brain, white = (np.zeros(n, dtype=np.float32) for _ in range(3))
+    brain, head, white = (np.zeros(n, dtype=np.float32) for _ in range(3))
     sick = np.zeros(n, dtype=bool)
     for part in compartments:
         larger = part.share > largest
         largest[larger] = part.share[larger]
         label[larger] = LABELS[part.name]
-        total += part.share
-        if part.name in BRAIN_CLASSES:
+        if part.name in HEAD_CLASSES:
+            head += part.share
+        else:
             brain += part.share
         if part.name == "wm":
             white += part.share
@@ -255,7 +268,7 @@ def _summaries(
     for part in compartments:
         if part.name in VESSEL_CLASSES:
             label[part.share > VESSEL_LABEL_FRACTION] = LABELS[part.name]
-    return label, brain > 0.5, white, sick
+    return label, (brain > 0.5) & (head < 0.05), white, sick
 
 
 def _nawm(white: FloatArray, sick: NDArray[np.bool_], brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
