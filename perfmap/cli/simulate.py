@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -29,11 +30,20 @@ class GeometryName(StrEnum):
     STACK = "stack"
 
 
+class Cohort(StrEnum):
+    """Cohorts by name."""
+
+    PAPER = "paper"
+
+
 def simulate(
     output: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder; each case gets one of its own in it.")
     ],
-    n: Annotated[int, typer.Option("--n", min=1, help="Cases of each regime.")] = 1,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", min=1, help="Cases of each regime (1 if not given), or patients of a cohort."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     regime: Annotated[str, typer.Option(help="A name of docs/simulator.md, or all.")] = "plain",
     geometry: Annotated[
@@ -53,6 +63,10 @@ def simulate(
             "--set", metavar="NAME=VALUE", help="With --replay: change the acquisition, e.g. echo_time=0.04."
         ),
     ] = None,
+    cohort: Annotated[
+        Cohort | None,
+        typer.Option(help="paper: 519 patients, 7 slices each, true nrCBV and CaPTk's ap-rCBV (about 3 GB)."),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     overwrite: Overwrite = False,
     json_file: JsonTarget = None,
@@ -70,14 +84,25 @@ def simulate(
     if change and replay is None:
         raise ConfigError("--set changes a recorded case; give --replay CASE.json too")
 
-    from perfmap.engine.simulate import plan_cases, plan_replay, simulate_cases
+    if cohort is not None and replay is not None:
+        raise ConfigError("--cohort and --replay contradict each other; give one of them")
 
-    if replay is not None:
-        planned = [plan_replay(replay, change or [])]
-    else:
-        planned = plan_cases(regime=regime, n=n, seed=seed, geometry=geometry.value, n_slices=slices)
+    from perfmap.engine.cohort import simulate_paper_cohort
+    from perfmap.engine.simulate import PlannedCase, plan_cases, plan_replay, simulate_cases
+    from perfmap.phantom.cohort import PAPER_PATIENTS
+
     with progress("simulating", quiet=quiet) as report:
-        folders = simulate_cases(output, planned, jobs=jobs, overwrite=overwrite, progress=report)
+        if cohort is not None:
+            folders = simulate_paper_cohort(
+                output, seed=seed, n=n or PAPER_PATIENTS, jobs=jobs, overwrite=overwrite, progress=report
+            )
+        else:
+            planned: Sequence[PlannedCase] = (
+                plan_cases(regime=regime, n=n or 1, seed=seed, geometry=geometry.value, n_slices=slices)
+                if replay is None
+                else [plan_replay(replay, change or [])]
+            )
+            folders = simulate_cases(output, planned, jobs=jobs, overwrite=overwrite, progress=report)
     emit_json({"cases": [str(folder) for folder in folders]}, json_file, overwrite=overwrite)
     if not quiet and json_file != "-":
         typer.echo(f"{len(folders)} cases in {output}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,28 +31,59 @@ _WHOLE = ("labels", "mask", "nawm")
 _TRUTH_QUANTITY = frozenset({"cbv", "nrcbv", "cbf", "mtt", "delay", "ktrans"})
 
 
+class PlannedCase(Protocol):
+    """A case still to be made: its folder name, its record, and how the record becomes a series."""
+
+    @property
+    def name(self) -> str:
+        """Folder name."""
+
+    def parameters(self) -> CaseParameters:
+        """Return the record of the case."""
+
+    def simulate(self, case: CaseParameters) -> SimulatedCase:
+        """Make series and truth from the record."""
+
+
 @dataclass(frozen=True)
-class PlannedCase:
-    """A case still to be made: its folder name and how it comes about."""
+class DrawnCase:
+    """A case of a regime, drawn from its seed."""
 
     name: str
     regime: str
     seed: tuple[int, ...]
     geometry: str
     n_slices: int | None
-    record: str | None = None
 
     def parameters(self) -> CaseParameters:
-        """Draw the case, or take it from the record."""
-        if self.record is not None:
-            return CaseParameters.model_validate_json(self.record)
+        """Draw the case."""
         rng = np.random.default_rng(self.seed)
         return draw_case(rng, regime=self.regime, geometry=self.geometry, n_slices=self.n_slices)
+
+    def simulate(self, case: CaseParameters) -> SimulatedCase:
+        """Make series and truth."""
+        return simulate_case(case)
+
+
+@dataclass(frozen=True)
+class ReplayedCase:
+    """A recorded case, perhaps with changes."""
+
+    name: str
+    record: str
+
+    def parameters(self) -> CaseParameters:
+        """Read the record."""
+        return CaseParameters.model_validate_json(self.record)
+
+    def simulate(self, case: CaseParameters) -> SimulatedCase:
+        """Make series and truth."""
+        return simulate_case(case)
 
 
 def plan_cases(
     *, regime: str, n: int, seed: int, geometry: str = "native", n_slices: int | None = None
-) -> list[PlannedCase]:
+) -> list[DrawnCase]:
     """List the cases of a run; the seed of a case depends on the run's seed, its regime and its number alone.
 
     Parameters
@@ -77,13 +108,13 @@ def plan_cases(
     for name in names:
         find_regime(name)
     return [
-        PlannedCase(f"{name}-{index:04d}", name, (seed, zlib.crc32(name.encode()), index), geometry, n_slices)
+        DrawnCase(f"{name}-{index:04d}", name, (seed, zlib.crc32(name.encode()), index), geometry, n_slices)
         for name in names
         for index in range(n)
     ]
 
 
-def plan_replay(record: Path, changes: Sequence[str], *, name: str | None = None) -> PlannedCase:
+def plan_replay(record: Path, changes: Sequence[str], *, name: str | None = None) -> ReplayedCase:
     """Plan the replay of a recorded case, with some of its parameters changed.
 
     Parameters
@@ -111,7 +142,7 @@ def plan_replay(record: Path, changes: Sequence[str], *, name: str | None = None
     case = change_case(case, pairs)
     suffix = "".join(f"_{key}-{value}" for key, value in sorted(pairs.items()))
     stem = name or f"{record.resolve().parent.name}{suffix}"
-    return PlannedCase(stem, case.regime, (), "", None, case.model_dump_json())
+    return ReplayedCase(stem, case.model_dump_json())
 
 
 def parse_change(text: str) -> tuple[str, Any]:
@@ -211,7 +242,7 @@ def make_case(folder: Path, planned: PlannedCase, *, overwrite: bool = False) ->
             return folder
         raise ConfigError(f"{folder} holds another case; give --overwrite, or another output folder")
     record.unlink(missing_ok=True)
-    write_case(folder, simulate_case(case))
+    write_case(folder, planned.simulate(case))
     write_json(case.model_dump(mode="json"), record, overwrite=True)
     return folder
 

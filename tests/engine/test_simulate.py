@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perfmap.engine.simulate import PlannedCase, parse_change, plan_cases, plan_replay, simulate_cases
+from perfmap.engine.simulate import DrawnCase, parse_change, plan_cases, plan_replay, simulate_cases
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_series, read_volume
 from perfmap.phantom.regimes import REGIMES
 
 
-def one(name: str = "upenn-like", *, seed: int = 3) -> list[PlannedCase]:
+def one(name: str = "upenn-like", *, seed: int = 3) -> list[DrawnCase]:
     return plan_cases(regime=name, n=1, seed=seed, geometry="native", n_slices=1)
 
 
