@@ -16,6 +16,8 @@ MIN_DROP = 0.2
 """Smallest signal drop of an arterial voxel, as a part of its baseline."""
 SATURATION = 0.04
 """A voxel whose signal falls below this part of its baseline, or into its own noise, is saturated."""
+SECOND_PEAK = 0.6
+UNDERSHOOT = 0.1
 N_BY_DROP = 50
 N_BEST = 5
 MIN_VOXELS = 3
@@ -29,6 +31,7 @@ _NOISE_MARGIN = 2.0
 _MIN_CLUSTER = 6
 _N_STARTS = 10
 _ARTERIAL_LEAD = 3  # volumes
+_N_LATE = 10  # volumes
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,18 @@ class ArterialInput:
 
 @dataclass(frozen=True)
 class CurveShape:
-    """Shape of each curve, arrays of shape (n,): drop is a part of S0, times are in s from volume 0."""
+    """Shape of each curve, arrays of shape (n,): drop is a part of S0, times are in s from volume 0.
+
+    A curve is `distorted` if it has a second peak of 60 % of the first one (signal of blood and tissue in
+    opposite phase), or ends below its baseline by more than a tenth of its peak (T1 effects).
+    """
 
     drop: NDArray[np.float64]
     slope: NDArray[np.float64]
     width: NDArray[np.float64]
     arrival: NDArray[np.float64]
     saturated: NDArray[np.bool_]
+    distorted: NDArray[np.bool_]
 
 
 def curve_shape(log_ratio: NDArray[np.floating], bolus: Bolus, *, time_step: float) -> CurveShape:
@@ -86,7 +94,9 @@ def curve_shape(log_ratio: NDArray[np.floating], bolus: Bolus, *, time_step: flo
     noise = curves[:, bolus.baseline].std(axis=1, ddof=1)
     lowest = np.exp(-height)
     saturated = lowest < np.maximum(SATURATION, _NOISE_MARGIN * noise)
-    return CurveShape(1 - lowest, rise, width * time_step, arrival * time_step, saturated)
+    distorted = _second_peak(passing, peak) > SECOND_PEAK * height
+    distorted |= curves[:, -_N_LATE:].mean(axis=1) < -UNDERSHOOT * height
+    return CurveShape(1 - lowest, rise, width * time_step, arrival * time_step, saturated, distorted)
 
 
 def arterial_input_by_score(
@@ -95,8 +105,8 @@ def arterial_input_by_score(
     """Average of the voxels with the best drop · slope/(FWHM · (BAT + 1)²).
 
     BAT is counted in seconds from the earliest percentile of the candidates, so the score does not depend on
-    how long the baseline is. Saturated voxels, drops below 20 % and widths above half of the series are left
-    out; of the rest the 50 with the largest drop are ranked, and the best five averaged.
+    how long the baseline is. Saturated and distorted voxels, drops below 20 % and widths above half of the
+    series are left out; of the rest the 50 with the largest drop are ranked, and the best five averaged.
 
     Parameters
     ----------
@@ -118,7 +128,8 @@ def arterial_input_by_score(
     """
     shape = curve_shape(log_ratio, bolus, time_step=time_step)
     duration = time_step * log_ratio.shape[1]
-    fit = ~shape.saturated & (shape.drop >= MIN_DROP) & (shape.width <= duration / 2) & (shape.width > 0)
+    fit = ~shape.saturated & ~shape.distorted & (shape.drop >= MIN_DROP)
+    fit &= (shape.width > 0) & (shape.width <= duration / 2)
     candidates = np.flatnonzero(fit)
     if candidates.size < MIN_VOXELS:
         raise InputError(
@@ -160,7 +171,7 @@ def arterial_input_by_clusters(
     curves = np.asarray(log_ratio, dtype=float)[:, bolus.window]
     area = curves.sum(axis=1) * time_step
     shape = curve_shape(log_ratio, bolus, time_step=time_step)
-    voxels = np.flatnonzero(~shape.saturated & (shape.drop >= MIN_DROP) & (area > 0))
+    voxels = np.flatnonzero(~shape.saturated & ~shape.distorted & (shape.drop >= MIN_DROP) & (area > 0))
     voxels = voxels[np.argsort(-area[voxels], kind="stable")[: int(LARGE_AREA * len(curves))]]
     roughness = _roughness(log_ratio[voxels], bolus) / np.square(area[voxels])
     voxels = voxels[np.argsort(roughness, kind="stable")[: int((1 - ROUGH_PART) * voxels.size)]]
@@ -193,7 +204,7 @@ def venous_output(log_ratio: NDArray[np.floating], bolus: Bolus, *, time_step: f
         If fewer than three voxels qualify.
     """
     shape = curve_shape(log_ratio, bolus, time_step=time_step)
-    fit = ~shape.saturated & (shape.drop >= MIN_DROP)
+    fit = ~shape.saturated & ~shape.distorted & (shape.drop >= MIN_DROP)
     candidates = np.flatnonzero(fit & (shape.arrival >= np.median(shape.arrival[fit]) if fit.any() else fit))
     if candidates.size < MIN_VOXELS:
         raise InputError(
@@ -229,6 +240,16 @@ def rescale_by_venous_output(aif: ArrayLike, venous: ArrayLike) -> NDArray[np.fl
             "arterial or venous curve has no positive area, wanted a bolus in both; choose other voxels"
         )
     return np.asarray(arterial * max(late.sum() / arterial.sum(), 1.0))
+
+
+def _second_peak(curves: NDArray[np.float64], peak: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Largest value outside of the unbroken stretch around the peak that stays above half of it."""
+    index = np.arange(curves.shape[1])
+    low = curves < 0.5 * curves[np.arange(len(curves)), peak][:, np.newaxis]
+    before = np.where(low & (index < peak[:, np.newaxis]), index, -1).max(axis=1)
+    after = np.where(low & (index > peak[:, np.newaxis]), index, index.size).min(axis=1)
+    outside = (index <= before[:, np.newaxis]) | (index >= after[:, np.newaxis])
+    return np.asarray(np.where(outside, curves, -np.inf).max(axis=1))
 
 
 def _roughness(curves: NDArray[np.floating], bolus: Bolus) -> NDArray[np.float64]:
