@@ -17,12 +17,11 @@ from multiprocessing import get_context
 import numpy as np
 
 from perfmap.engine.dataset import TEST
-from perfmap.engine.predict import PredictConfig, predict
+from perfmap.engine.predict import PredictConfig, plain_nrcbv, predict
 from perfmap.engine.score import score_case
 from perfmap.errors import InputError
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
 from perfmap.phantom.case import draw_case, simulate_case
-from perfmap.preprocess.white_matter import white_matter_scale
 from perfmap.series import Series
 
 COLUMNS = ("nrmse_tissue", "nrmse_rms", "psnr", "ssim_mask", "ssim")
@@ -30,7 +29,9 @@ COLUMNS = ("nrmse_tissue", "nrmse_rms", "psnr", "ssim_mask", "ssim")
 
 def simulate(seed: int, index: int, regime: str, n_slices: int):
     """One test subject: its series and its truth."""
-    case = draw_case(np.random.default_rng([seed, TEST, index]), regime=regime, geometry="stack", n_slices=n_slices)
+    case = draw_case(
+        np.random.default_rng([seed, TEST, index]), regime=regime, geometry="stack", n_slices=n_slices
+    )
     simulated = simulate_case(case)
     series = Series(
         signal=simulated.signal,
@@ -44,7 +45,9 @@ def simulate(seed: int, index: int, regime: str, n_slices: int):
 
 def main() -> None:
     """Print one table a regime."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="unet-gru")
     parser.add_argument("--subjects", type=int, default=20)
     parser.add_argument("--slices", type=int, default=6)
@@ -61,7 +64,10 @@ def main() -> None:
         rows: dict[str, list[dict[str, float]]] = {}
         n_slices = n_refused = 0
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(simulate, options.seed, i, regime, options.slices) for i in range(options.subjects)]
+            jobs = [
+                pool.submit(simulate, options.seed, i, regime, options.slices)
+                for i in range(options.subjects)
+            ]
             for job in jobs:
                 series, truth = job.result()
                 try:
@@ -74,11 +80,9 @@ def main() -> None:
                 nawm = truth["nawm"].astype(bool) & prepared.mask
                 network = prediction.maps["nrcbv"].array
                 integral = prepared.first_pass
-                voxel_size = tuple(float(edge) for edge in np.linalg.norm(series.affine[:3, :3], axis=0))
-                scale = white_matter_scale(prepared.baseline, integral, prepared.mask, voxel_size=voxel_size)
                 maps = {
                     f"{card.name}, as written": network,
-                    "first pass, as written": integral / scale,
+                    "first pass, as written": plain_nrcbv(prepared).array,
                     f"{card.name}, normalised alike": network / network[nawm].mean(),
                     "first pass, normalised alike": integral / integral[nawm].mean(),
                 }
@@ -92,11 +96,16 @@ def main() -> None:
                         data_range=None,
                     )
                     rows.setdefault(name, []).append(score.values)
-        print(f"\nregime {regime}: {n_slices} slices of {options.subjects - n_refused} subjects, {n_refused} refused, "
-              f"{time.monotonic() - began:.0f} s\n")
+        print(
+            f"\nregime {regime}: {n_slices} slices of {options.subjects - n_refused} subjects, {n_refused} refused, "
+            f"{time.monotonic() - began:.0f} s\n"
+        )
         print(f"| method | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
         for name, values in rows.items():
-            cells = [f"{np.nanmean([v[key] for v in values]):.3f} ± {np.nanstd([v[key] for v in values], ddof=1):.3f}" for key in COLUMNS]
+            cells = [
+                f"{np.nanmean([v[key] for v in values]):.3f} ± {np.nanstd([v[key] for v in values], ddof=1):.3f}"
+                for key in COLUMNS
+            ]
             print(f"| {name} | {' | '.join(cells)} |")
 
 

@@ -105,15 +105,11 @@ def train(
     """
     start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
 
-    import torch
-
     from perfmap.cli.training_progress import training_progress
     from perfmap.engine.train import train as run_training
     from perfmap.engine.train_config import SIMULATOR, TrainConfig
     from perfmap.models.card import InputContract
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
     config = TrainConfig(
         name=name or arch,
@@ -147,7 +143,7 @@ def train(
     if data is None and not quiet:
         typer.echo("no DATA given: training on simulated DSC-MRI, sampled on the fly", err=True)
     with training_progress(quiet=quiet) as show:
-        card = run_training(config, folder, device=device, resume=resume, on_progress=show)
+        card = run_training(config, folder, device=device, threads=threads, resume=resume, on_progress=show)
     if not quiet:
         typer.echo(
             f"{folder / 'model'}: best of {card.training.epochs} epochs is {card.training.best_epoch}, "

@@ -17,6 +17,7 @@ from perfmap.errors import ModelError
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
 from perfmap.preprocess.resample import from_matrix
+from perfmap.preprocess.white_matter import estimate_white_matter
 from perfmap.series import FloatArray, Series, Volume
 
 # Slices computed together. Fixed, so that a map does not depend on the number of threads.
@@ -47,8 +48,7 @@ class Prediction:
     Attributes
     ----------
     maps : dict of Volume
-        The network's map under its quantity; ``validity`` (see `perfmap.preprocess.pipeline.Validity`); and
-        ``first_pass``, the plain first-pass integral over its mean in the brain, to look at beside it.
+        The network's map under its quantity, and ``validity`` (see `perfmap.preprocess.pipeline.Validity`).
     prepared : Prepared
         What was found in the series: bolus, brain, scale, notes.
     """
@@ -111,13 +111,28 @@ def predict(
     return Prediction(
         maps={
             quantity: Volume(np.where(prepared.mask, array, outside), series.affine, quantity),
-            "first_pass": Volume(
-                np.where(prepared.mask, prepared.first_pass / prepared.scale, outside), series.affine
-            ),
             "validity": Volume(prepared.validity, series.affine),
         },
         prepared=prepared,
     )
+
+
+def plain_nrcbv(prepared: Prepared) -> Volume:
+    """The plain first-pass integral over its own estimate of white matter: what a network has to beat.
+
+    Raises
+    ------
+    InputError
+        If no white matter can be found.
+    """
+    edges = np.linalg.norm(prepared.series.affine[:3, :3], axis=0)
+    white = estimate_white_matter(
+        prepared.baseline,
+        prepared.first_pass,
+        prepared.mask,
+        voxel_size=(float(edges[0]), float(edges[1]), float(edges[2])),
+    )
+    return Volume(prepared.first_pass / np.float32(white.level), prepared.series.affine, "nrcbv")
 
 
 def _predict_block(

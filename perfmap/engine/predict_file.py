@@ -54,7 +54,7 @@ def predict_file(
     checkpoint: Checkpoint,
     config: PredictConfig,
     *,
-    timing: Timing = Timing(),  # noqa: B008  (frozen)
+    timing: Timing = Timing(),
     mask_path: Path | None = None,
     write_validity: bool = False,
     overwrite: bool = False,

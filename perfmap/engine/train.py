@@ -44,6 +44,7 @@ def train(
     folder: Path,
     *,
     device: str = "auto",
+    threads: int | None = None,
     resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> ModelCard:
@@ -56,6 +57,8 @@ def train(
         Run folder: resolved config, ``log.csv``, resumable state, and the checkpoint.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads : int, optional
+        Cores the network uses; all of them if not given.
     resume : bool
         Go on from the state in `folder`; its config must be the same but for budget and workers.
     on_progress : callable
@@ -74,6 +77,8 @@ def train(
         If the data cannot be used.
     """
     where = choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.deterministic)
     begin_folder(config, folder, resume=resume)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from perfmap.engine.predict import plain_nrcbv
 from perfmap.engine.predict_file import Done
 from perfmap.io.files import atomic_output
 from perfmap.preprocess.pipeline import Validity
@@ -18,7 +21,7 @@ def prediction_figure(done: Done) -> bytes:
     model = done.manifest["sidecar"]["Model"]["Name"]
     maps, quantity = done.prediction.maps, done.manifest["sidecar"]["Quantity"]
     validity = maps["validity"].array
-    beside = MapPanel(maps["conventional"], "nrcbv", title="Plain first-pass integral")
+    beside = MapPanel(plain_nrcbv(done.prediction.prepared), "nrcbv", title="Plain first-pass integral")
     return map_figure(
         maps[quantity],
         quantity,
@@ -40,14 +43,14 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
     sidecar = done.manifest["sidecar"]
     prepared = done.prediction.prepared
     quantity = QUANTITIES[sidecar["Quantity"]]
-    values = done.prediction.maps[quantity.identifier].array[prepared.mask]
+    values = done.prediction.maps[quantity.identifier].array[prepared.mask].astype(np.float32)
     curve = curve_figure(done.series.time, prepared.mean_curve, prepared.bolus)
     write_report(
         path,
         title=quantity.label,
         subtitle=f"predicted by the network {sidecar['Model']['Name']} from a DSC-MRI series",
         facts={
-            "median in the brain": float(f"{float(_median(values)):.3g}"),
+            "median in the brain": round(float(np.nanmedian(values)), 3),
             "voxels with a reading": int(prepared.mask.sum()),
             "volumes": done.series.n_times,
             "time step, s": done.series.time_step,
@@ -75,9 +78,3 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
         },
         overwrite=overwrite,
     )
-
-
-def _median(values: object) -> float:
-    import numpy as np
-
-    return float(np.nanmedian(np.asarray(values)))
