@@ -68,8 +68,8 @@ ACQUISITION_PRIORS: dict[str, Prior] = {
     "physiology": _range(0.003, 0.015, "fraction"),
     "respiration_frequency": _range(0.2, 0.4, "Hz"),
     "heart_frequency": _range(0.8, 1.2, "Hz"),
-    "dropout": _range(20.0, 120.0, "1/s"),
-    "dropout_radius": _range(10.0, 20.0, "mm"),
+    "dropout": _range(40.0, 120.0, "1/s"),
+    "dropout_radius": _range(8.0, 15.0, "mm", "D"),
     "epi_shift": _range(0.0, 3.0, "voxel"),
     "shifted": _chance(0.5),
     "moving": _chance(0.5),
@@ -123,7 +123,7 @@ MOLAR_SUSCEPTIBILITY = 0.3209e-6  # SI, per mM of gadolinium [V: de Rochefort 20
 B1_SPACING = 80.0  # mm between lattice points of the B1 field [M]
 BIAS_SPACING = 70.0  # mm [M]
 PHYSIOLOGY_SPACING = 40.0  # mm [M]
-SHIFT_RADIUS = 30.0  # mm, reach of the geometric shift around a susceptibility source [M]
+SHIFT_RADIUS = 24.0  # mm, reach of the geometric shift around a susceptibility source [M]
 ARTERY_SPACING = 20.0  # mm [M]
 SUSCEPTIBILITY_SOURCES = ((0.0, 38.0, -28.0), (-44.0, -22.0, -34.0), (44.0, -22.0, -34.0))  # MNI mm [M]
 MIN_BASELINE_IMAGES = 4  # steady images before the bolus, after the first two

@@ -19,6 +19,7 @@ from perfmap.physics import aif
 from perfmap.physics.residue import (
     FINE_STEP,
     SampledCurves,
+    join_curves,
     sample_interstitial_curves,
     sample_tissue_curves,
 )
@@ -160,16 +161,21 @@ def _concentrations(
     fine: FloatArray = np.arange(math.ceil(end / FINE_STEP) + 2, dtype=np.float64) * FINE_STEP
     bolus = acquisition.arterial
     whole = acquisition.dose * arterial_concentration(fine, bolus)
-    whole = aif.disperse(whole, time_step=FINE_STEP, kind=bolus.dispersion_kind, tau=bolus.dispersion_time)
-    plasma = whole / (1.0 - acquisition.hematocrit)
-    blood = sample_tissue_curves(
-        whole,
-        times,
-        family=acquisition.residue_family,
-        mtt=rows.mtt[order],
-        delay=delay,
-        residue_lambda=rows.residue_lambda[order],
-    )
+    spread = aif.disperse(whole, time_step=FINE_STEP, kind=bolus.dispersion_kind, tau=bolus.dispersion_time)
+    plasma = spread / (1.0 - acquisition.hematocrit)
+    artery = rows.tissue[order] == _ARTERY  # the bolus spreads on its way from there to the tissue
+    parts = [
+        sample_tissue_curves(
+            curve,
+            times,
+            family=acquisition.residue_family,
+            mtt=rows.mtt[order][chosen],
+            delay=delay[chosen],
+            residue_lambda=rows.residue_lambda[order][chosen],
+        )
+        for curve, chosen in ((spread, ~artery), (whole, artery))
+    ]
+    blood = join_curves(parts, [~artery, artery])
     residual = acquisition.preload_plasma * (1.0 - acquisition.hematocrit)
     if residual > 0:
         blood.table[...] += np.float32(residual)

@@ -9,6 +9,7 @@ exact, and so does the mean of h, which is proportional to MTT.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -263,6 +264,32 @@ def sample_interstitial_curves(
         curves = curves - steady_plasma * np.expm1(-rate * minutes) / rate
     sampled = curves.astype(np.float32)
     return _sample(sampled, times, delay, position[: low.size], position[low.size :], weight)
+
+
+def join_curves(parts: Sequence[SampledCurves], members: Sequence[NDArray[np.bool_]]) -> SampledCurves:
+    """Put tables of different voxels together.
+
+    Parameters
+    ----------
+    parts : sequence of SampledCurves
+        At the same times.
+    members : sequence of ndarray of bool, shape (n,)
+        Which of all voxels each part holds, in order; every voxel belongs to one part.
+
+    Returns
+    -------
+    SampledCurves
+        Of all n voxels.
+    """
+    n = members[0].size
+    low, high = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    weight = np.zeros(n, dtype=np.float32)
+    first = 0
+    for part, member in zip(parts, members, strict=True):
+        low[member], high[member] = part.low + first, part.high + first
+        weight[member] = part.weight
+        first += part.table.shape[1]
+    return SampledCurves(np.concatenate([part.table for part in parts], axis=1), low, high, weight)
 
 
 @lru_cache(maxsize=64)

@@ -179,6 +179,18 @@ def test_default_bolus_peaks_at_eight_millimolar() -> None:
     assert curve.max() == pytest.approx(8.0, abs=0.5)
 
 
+def test_dispersion_spreads_the_bolus_of_the_tissue_and_not_of_the_artery() -> None:
+    spread = ArterialParameters(dispersion_kind="gamma", dispersion_time=3.0)
+    subject = subject_of(GM, ARTERY)
+    sharp, blurred = (
+        perfused_signal(subject, changed(arterial=bolus.model_dump()))[:, 0, 0]
+        for bolus in (ArterialParameters(), spread)
+    )
+    np.testing.assert_array_equal(blurred[1], sharp[1])
+    assert drop(blurred[0]) < drop(sharp[0])
+    assert blurred[0].argmin() > sharp[0].argmin()
+
+
 def test_interleaved_slices_come_even_first() -> None:
     acquisition = changed(slice_order="interleaved", repetition_time=2.0)
     offsets = slice_offsets(4, acquisition)

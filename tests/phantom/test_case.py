@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from perfmap.errors import ConfigError
+from perfmap.phantom.artefacts import static_gain
 from perfmap.phantom.case import (
     CaseParameters,
     SimulatedCase,
@@ -16,6 +17,7 @@ from perfmap.phantom.case import (
     true_maps,
 )
 from perfmap.phantom.priors import LABELS
+from perfmap.phantom.subject import build_subject
 from tests.phantom.tables import ARTERY, GM, WM, subject_of
 
 
@@ -123,6 +125,16 @@ def test_geometric_distortion_moves_truth_with_the_images(plain: SimulatedCase) 
     threshold = 0.3 * np.median(baseline[shifted.truth["mask"]])
     both = shifted.truth["mask"] & (baseline > threshold)
     assert both.sum() > 0.97 * shifted.truth["mask"].sum()
+
+
+def test_dropout_takes_three_to_ten_per_cent_of_the_brain() -> None:
+    """Share of a whole brain that loses more than 30 % of its signal, TE 30 ms, middle of the priors."""
+    case = draw_case(0, regime="plain", geometry="native")
+    settings = {"artefacts.bias": 0.0, "artefacts.dropout": 80.0, "artefacts.dropout_radius": 12.0}
+    subject = build_subject(case.subject, case.geometry)
+    gain = static_gain(subject.shape, subject.affine, change_case(case, settings).acquisition)
+    assert 0.03 < float((gain[subject.brain_mask] < 0.7).mean()) < 0.10
+    assert gain.max() <= 1.0
 
 
 @pytest.mark.parametrize(
