@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 
 CASE := demo/study/plain-0000
 demo: $(READY)  ## Simulate a patient, predict the CBV map, compare it with the truth
-	$(BIN)/perfmap simulate demo/study --n 1 --seed 0
+	$(BIN)/perfmap simulate demo/study --n 1 --seed 0 --overwrite
 	$(BIN)/perfmap predict $(CASE)/dsc.nii.gz -o demo/nrcbv.nii.gz --figure demo/nrcbv.png --report demo/report.html --overwrite
 	$(BIN)/perfmap score demo/nrcbv.nii.gz $(CASE)/truth_nrcbv.nii.gz
 	@echo
