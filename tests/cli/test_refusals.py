@@ -238,7 +238,11 @@ def test_corrupt_gzip(place: Path, refused: Callable[..., str]) -> None:
     assert "damaged" in refused(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image\n" * 100, bytes(1000), gzip.compress(b"text" * 500)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not an image\n" * 100, bytes(1000), gzip.compress(b"text" * 500)],
+    ids=["empty", "text", "zeros", "gzipped text"],
+)
 def test_not_nifti(place: Path, refused: Callable[..., str], content: bytes) -> None:
     (place / "dsc.nii.gz").write_bytes(content)
     assert "not a NIfTI file" in refused(place / "dsc.nii.gz")
