@@ -108,8 +108,8 @@ REGIMES: dict[str, Regime] = {
     "slow-short": _plain(
         "TR 2.5 s, 30 volumes", repetition_time=2.5, n_times=30, arterial__arrival=(15.0, 25.0)
     ),
-    "early-bolus": _plain("bolus after 9–12 s, few baseline points", arterial__arrival=(7.0, 10.0)),
-    "late-bolus": _plain("bolus after 45–60 s", n_times=75, arterial__arrival=(45.0, 60.0)),
+    "early-bolus": _plain("bolus starts after 7–10 s, few baseline points", arterial__arrival=(7.0, 10.0)),
+    "late-bolus": _plain("bolus starts after 45–60 s", n_times=75, arterial__arrival=(45.0, 60.0)),
     "with-skull": _plain("skull, scalp, eyes and muscle around the brain"),
     "moving": _plain(
         "random walk of 0.2 mm and ° a volume, two jumps",
@@ -157,6 +157,44 @@ def find_regime(name: str) -> Regime:
     if name not in REGIMES:
         raise ConfigError(f"unknown regime '{name}'; wanted one of {' '.join(REGIMES)}")
     return REGIMES[name]
+
+
+def describe_fixed(name: str) -> str:
+    """What a regime fixes, in words; for the variants of ``plain`` only what differs from it.
+
+    ``subject.`` stands before the options of the subjects, where they differ from those of ``plain``.
+
+    Returns
+    -------
+    str
+        ``"echo_time 0.025, r2e 3–5"``: values in the units of `AcquisitionParameters`, ranges with a dash.
+    """
+    acquisition = find_regime(name).acquisition
+    base = _PLAIN if name != "plain" and acquisition.keys() >= _PLAIN.keys() else {}
+    changed = {key: value for key, value in acquisition.items() if key not in base or base[key] != value}
+    usual = options_of("plain").model_dump()
+    subject = subject_options(name).model_dump()
+    changed |= {f"subject.{key}": value for key, value in subject.items() if value != usual[key]}
+    return ", ".join(f"{key} {_words(key, value)}" for key, value in changed.items()) or "nothing"
+
+
+_PAIRS = ("artefacts.drift", "artefacts.physiology")
+
+
+def _words(key: str, value: Any) -> str:
+    if key == "artefacts.dropped" and value is None:
+        return "none"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "any"}[value]
+    if isinstance(value, tuple):
+        if not value:
+            return "none"
+        if any(isinstance(part, tuple) for part in value):
+            return " and ".join("/".join(f"{number:g}" for number in part) for part in value)
+        if isinstance(value[0], str):
+            return "/".join(value)
+        return ("/" if key in _PAIRS else "–").join(f"{number:g}" for number in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def subject_options(name: str) -> DrawOptions:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from perfmap.errors import ConfigError
 from perfmap.phantom.acquisition import draw_acquisition
-from perfmap.phantom.acquisition_priors import HELD_OUT
+from perfmap.phantom.acquisition_priors import ACQUISITION_PRIORS, HELD_OUT
 from perfmap.phantom.contrast import arterial_concentration
 from perfmap.phantom.protocol import AcquisitionParameters
-from perfmap.phantom.regimes import REGIMES, find_regime, require_trainable, subject_options
+from perfmap.phantom.regimes import REGIMES, describe_fixed, find_regime, require_trainable, subject_options
 
 WANTED = (
     "training plain noisy t1-leak t2s-leak fast-long slow-short early-bolus late-bolus with-skull moving upenn-like "
@@ -93,3 +95,14 @@ def test_regimes_share_the_subject_of_a_seed() -> None:
     one, other = (draw_case(2, regime=name, n_slices=2) for name in ("plain", "noisy"))
     assert one.subject == other.subject
     assert one.geometry == other.geometry
+
+
+def test_documentation_has_the_tables_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text("utf-8")
+    for name, regime in REGIMES.items():
+        assert f"| `{name}` | {regime.purpose} | {describe_fixed(name)} |" in page
+    for name, prior in ACQUISITION_PRIORS.items():
+        start = f"| `{name}` | {prior.low:g} |"
+        assert start in page, start
+        if prior.low != prior.high:
+            assert f"{start} {prior.high:g} | {prior.unit} |" in page
