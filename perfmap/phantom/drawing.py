@@ -40,7 +40,7 @@ RADIUS = {
     "glioblastoma": (8.0, 28.0),
     "low_grade": (8.0, 28.0),
     "meningioma": (6.0, 22.0),
-    "infarct": (14.0, 34.0),
+    "infarct": (18.0, 36.0),
     "sphere": (4.0, 12.0),
 }
 """Range of the mean radius, mm, of each kind [M]."""

@@ -14,7 +14,7 @@ EYES = (33.0, 60.0, -36.0)
 """Centre of the right eye, MNI mm; the left is its mirror image."""
 EYE_RADIUS = 12.0
 ORBIT_RADIUS = 17.0
-TEMPORAL_MUSCLE = 7.0
+TEMPORAL_MUSCLE = 5.5
 """Thickest part of the temporal muscle, mm."""
 FACE = ((0.0, 38.0, -52.0), (64.0, 56.0, 58.0))
 """Centre and radii of the ellipsoid that holds the face, MNI mm."""

@@ -7,7 +7,6 @@ some of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -20,12 +19,9 @@ from perfmap.phantom.fields import FloatArray
 from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.priors import ANATOMY, draw
 from perfmap.phantom.template import HULL_STEP, load_template
+from perfmap.phantom.tubes import Tube, fill_tubes
 
-STEP = 0.7  # mm between the discs that fill a tube
-GOLDEN_ANGLE = 2.399963  # radians between points of a disc: even cover
 WALK_STEP = 1.6  # mm between points of a walked vessel
-POINT_AREA = 0.5  # mm² of a disc that one point stands for
-MIN_POINTS = 6  # points of the thinnest disc
 _BANK_SEED = 20090  # the bank is one fixed set of cortical vessels; subjects differ by which they take
 _N_SULCAL, _N_BRIDGING, _N_SYLVIAN = 420, 64, 44
 
@@ -77,15 +73,6 @@ class VesselParameters(BaseModel):
     radius_scale: float
     artery_share: float
     vein_share: float
-
-
-@dataclass(frozen=True)
-class Tube:
-    """A polyline in MNI mm, shape (n, 3), with its radius in mm at every point."""
-
-    points: FloatArray
-    radius: FloatArray
-    artery: bool
 
 
 def draw_vessels(rng: np.random.Generator) -> VesselParameters:
@@ -254,11 +241,14 @@ def vessel_fractions(vessels: VesselParameters, placement: Placement, geometry: 
     for tube in cortical_bank():
         if rng.random() < (vessels.artery_share if tube.artery else vessels.vein_share):
             tubes.append(tube)
-    artery = np.concatenate([np.full(len(t.points), t.artery) for t in tubes])
-    ends = np.cumsum([len(t.points) for t in tubes])
-    points = to_subject(placement, np.concatenate([t.points for t in tubes]))
-    radius = np.concatenate([t.radius for t in tubes]) * np.float32(vessels.radius_scale)
-    volumes = _fill(points, radius, artery, ends, geometry, rng)
+    ends = np.cumsum([len(tube.points) for tube in tubes])[:-1]
+    moved = np.split(to_subject(placement, np.concatenate([tube.points for tube in tubes])), ends)
+    scale = np.float32(vessels.radius_scale)
+    volumes = fill_tubes(
+        [Tube(line, tube.radius * scale, tube.artery) for line, tube in zip(moved, tubes, strict=True)],
+        geometry,
+        rng,
+    )
     fractions: FloatArray = volumes / np.maximum(volumes[0] + volumes[1], 1.0)
     return fractions
 
@@ -282,64 +272,3 @@ def _catmull_rom(points: FloatArray, n_between: int = 5) -> FloatArray:
     curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
     smooth: FloatArray = np.concatenate([curve.reshape(-1, points.shape[1]), points[-1:]]).astype(np.float32)
     return smooth
-
-
-def _fill(
-    points: FloatArray,
-    radius: FloatArray,
-    artery: NDArray[np.bool_],
-    ends: NDArray[np.int64],
-    geometry: Geometry,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """Share of each voxel's volume inside the tubes: (2, x, y, z), arteries first."""
-    joined = np.ones(len(points), dtype=bool)
-    joined[ends - 1] = False
-    first = np.flatnonzero(joined)
-    inverse = np.linalg.inv(geometry.matrix)
-    height = (points @ inverse[2, :3].astype(np.float32)) + np.float32(inverse[2, 3])
-    low = np.minimum(height[first], height[first + 1])
-    high = np.maximum(height[first], height[first + 1])
-    margin = 6.0 / geometry.voxel_size[2] + 0.5
-    first = first[(high > -margin) & (low < geometry.shape[2] - 1 + margin)]
-    stretch = points[first + 1] - points[first]
-    length = np.linalg.norm(stretch, axis=1)
-    n_discs = np.maximum(np.ceil(length / STEP).astype(int), 1)
-    segment = np.repeat(np.arange(len(first)), n_discs)
-    place = np.arange(len(segment)) - np.repeat(np.cumsum(n_discs) - n_discs, n_discs)
-    t = ((place + 0.5) / n_discs[segment]).astype(np.float32)
-    centre = points[first][segment] + t[:, None] * stretch[segment]
-    r = radius[first][segment] * (1 - t) + radius[first + 1][segment] * t
-    volume = np.pi * r**2 * (length / n_discs)[segment]
-
-    n_points = np.maximum(np.ceil(np.pi * r**2 / POINT_AREA).astype(int), MIN_POINTS)
-    disc = np.repeat(np.arange(len(centre)), n_points)
-    k = np.arange(len(disc)) - np.repeat(np.cumsum(n_points) - n_points, n_points)
-    axis = stretch[segment] / np.maximum(length[segment], 1e-6)[:, None]
-    helper = np.where(np.abs(axis[:, :1]) < 0.7, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
-    u = np.cross(axis, helper)
-    u /= np.linalg.norm(u, axis=1, keepdims=True)
-    v = np.cross(axis, u)
-    spin = k * GOLDEN_ANGLE + rng.uniform(0, 2 * np.pi, size=len(centre))[disc]
-    out = np.sqrt((k + 0.5) / n_points[disc]) * r[disc]
-    along = rng.uniform(-0.5, 0.5, size=len(disc)) * (length / n_discs)[segment][disc]
-    cloud = (
-        centre[disc]
-        + (out * np.cos(spin))[:, None] * u[disc]
-        + (out * np.sin(spin))[:, None] * v[disc]
-        + along[:, None] * axis[disc]
-    )
-    index = cloud @ inverse[:3, :3].T + inverse[:3, 3]
-    nearest = np.rint(index).astype(np.int64)
-    shape = np.asarray(geometry.shape)
-    thick = geometry.thickness / geometry.voxel_size[2]
-    kept = np.all((nearest >= 0) & (nearest < shape), axis=1) & (
-        np.abs(index[:, 2] - nearest[:, 2]) <= thick / 2
-    )
-    flat = (nearest[:, 0] * shape[1] + nearest[:, 1]) * shape[2] + nearest[:, 2]
-    flat += ~artery[first][segment][disc] * int(shape.prod())
-    voxel_volume = float(np.prod(geometry.voxel_size[:2])) * geometry.thickness
-    weight = (volume / n_points / voxel_volume)[disc]
-    filled = np.bincount(flat[kept], weights=weight[kept], minlength=2 * int(shape.prod()))
-    result: FloatArray = filled.reshape(2, *geometry.shape).astype(np.float32)
-    return result
