@@ -218,7 +218,9 @@ def sample_tissue_curves(
     n_mtt = MTT_NODES.size
     node = shape * n_mtt + low
     used, position = _compress(np.concatenate([node, node + 1]), n_mtt * LAMBDA_NODES.size)
-    size = fft.next_fast_len(arterial.size + _KERNEL_SAMPLES, real=True)
+    size = _KERNEL_SAMPLES * (
+        2 + (arterial.size - 1) // _KERNEL_SAMPLES
+    )  # few sizes, so that kernels are kept
     spectrum = fft.rfft(arterial.astype(np.float32), size)
     curves = np.empty((used.size, arterial.size), dtype=np.float32)
     for row, key in enumerate(used):
