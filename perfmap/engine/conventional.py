@@ -155,7 +155,7 @@ def _captk(
             plain = first_pass_integral(delta, brain.bolus, time_step=series.time_step)
             size = voxel_size(series.affine)
             white = estimate_white_matter(brain.baseline, plain, brain.mask, voxel_size=size)
-            level = white.level_of(found.ap_rcbv, plain)
+            level = white.level_of(found.ap_rcbv)
         else:
             level = mean_over_nawm(found.ap_rcbv, nawm & brain.mask)
         arrays["nrcbv"] = np.where(brain.mask, found.ap_rcbv / np.float32(level), 0).astype(np.float32)

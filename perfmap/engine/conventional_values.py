@@ -233,7 +233,7 @@ def _white_matter_level(work: Work, relative: Floats, nawm: NDArray[np.bool_] | 
         brain.baseline, first_pass, brain.mask, voxel_size=voxel_size(work.series.affine)
     )
     work.notes.append("white matter was estimated from the series; give --nawm to use a mask of your own")
-    return white.level_of(full, first_pass)
+    return white.level_of(full)
 
 
 def mean_over_nawm(array: NDArray[np.generic], nawm: NDArray[np.bool_]) -> float:

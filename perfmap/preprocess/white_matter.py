@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from perfmap.errors import InputError
-from perfmap.preprocess.slices import slice_axis
+from perfmap.preprocess.atlas import place_brain, white_matter_share
 
-_MIN_VOXELS = 30
-_N_STEPS = 60
+PURITY = 0.95
+"""Voxels whose tissue is white matter to this part, by the average brain, are taken …"""
+MIN_VOXELS = 100
+"""… and the purest of the rest, where these are fewer."""
+MIN_PURITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -24,27 +26,21 @@ class WhiteMatter:
     level : float
         Mean first-pass integral of white matter, unit of the map.
     mask : ndarray, bool, shape (x, y, z)
-        Voxels that are taken for white matter, to transfer the level to another map.
+        Voxels that are taken for white matter, to read the level of another map.
     """
 
     level: float
     mask: NDArray[np.bool_]
 
-    def level_of(self, other: NDArray[np.floating], first_pass: NDArray[np.floating]) -> float:
-        """Level of another map of the same brain: this one's, times the ratio of the medians over the mask.
+    def level_of(self, other: NDArray[np.floating]) -> float:
+        """Level of another map of the same brain, shape (x, y, z).
 
         Raises
         ------
         InputError
-            If the level is not positive.
+            If it is not positive.
         """
-        ratio = float(np.median(other[self.mask]) / np.median(first_pass[self.mask]))
-        if not ratio > 0:
-            raise InputError(
-                f"white matter of the map has a median {ratio:.3g} times that of the first-pass integral, wanted "
-                "a positive one; give a mask of white matter with --nawm"
-            )
-        return self.level * ratio
+        return _level(other[self.mask])
 
 
 def estimate_white_matter(
@@ -56,14 +52,19 @@ def estimate_white_matter(
 ) -> WhiteMatter:
     """Find the level of white matter in a first-pass map.
 
+    An average brain is laid over the mask; the level is the median of the map over the voxels that are deep in
+    its white matter. Neither the contrast between grey and white matter nor lesions decide where that is, so
+    the estimate holds for any ratio of their volumes. A lesion pulls the median only where it fills a large
+    part of the deep white matter.
+
     Parameters
     ----------
     baseline : ndarray, shape (x, y, z)
-        S0, arbitrary unit.
+        S0, arbitrary unit; voxels without signal are left out.
     first_pass : ndarray, shape (x, y, z)
         First-pass integral of −ln(S/S0) or ΔR2*.
     mask : ndarray of bool, shape (x, y, z)
-        Brain.
+        Brain, axes along RAS+.
     voxel_size : tuple of float
         Edge lengths of a voxel, mm.
 
@@ -74,40 +75,28 @@ def estimate_white_matter(
     Raises
     ------
     InputError
-        If too few brain voxels show a bolus.
+        If the slices hold too little white matter, or its level is not positive.
     """
-    inside = mask & np.isfinite(first_pass) & (first_pass > 0)
-    if inside.sum() < _MIN_VOXELS:
+    inside = np.asarray(mask & np.isfinite(first_pass) & (baseline > 0))
+    voxels = np.argwhere(inside)
+    if voxels.size:
+        share = white_matter_share(place_brain(inside, voxel_size=voxel_size), voxels, voxel_size=voxel_size)
+        enough = np.sort(share)[-min(MIN_VOXELS, share.size)]
+        chosen = voxels[share >= max(min(PURITY, float(enough)), MIN_PURITY)]
+    if not voxels.size or len(chosen) < MIN_VOXELS // 10:
         raise InputError(
-            f"white matter not found: {int(inside.sum())} brain voxels show a bolus, wanted at least "
-            f"{_MIN_VOXELS}; give a mask of white matter with --nawm"
+            f"white matter not found in a brain of {len(voxels)} voxels; give a mask of it with --nawm"
         )
-    axis = slice_axis(np.diag([*voxel_size, 1.0]))
-    size = [3, 3, 3]
-    size[axis] = 1
-    typical = float(np.median(first_pass[inside]))
-    smooth = ndimage.median_filter(np.where(inside, first_pass, typical), size=size)
-    edge = [ndimage.distance_transform_edt(plane) for plane in np.moveaxis(mask, axis, 0)]
-    depth = np.moveaxis(np.stack(edge), 0, axis)
-    tissue = inside & (smooth > 0.25 * typical) & (smooth < 3 * typical)
-    tissue &= depth >= min(3.0, 0.5 * float(depth.max()))
-    level, white = _two_tissues(np.log(smooth[tissue]))
-    found = np.zeros(mask.shape, dtype=bool)
-    found[tissue] = white
-    return WhiteMatter(float(np.exp(level)), found)
+    white = np.zeros(mask.shape, dtype=bool)
+    white[tuple(chosen.T)] = True
+    return WhiteMatter(_level(first_pass[white]), white)
 
 
-def _two_tissues(values: NDArray[np.floating]) -> tuple[float, NDArray[np.bool_]]:
-    """Two Gaussians of one width on log values: mean of the lower one, and the values that belong to it."""
-    low, high = np.percentile(values, [30, 75])
-    width, part = float(values.std()) / 2, 0.5
-    share = np.zeros_like(values)
-    for _ in range(_N_STEPS):
-        a = part * np.exp(-0.5 * ((values - low) / width) ** 2)
-        b = (1 - part) * np.exp(-0.5 * ((values - high) / width) ** 2)
-        share = a / np.maximum(a + b, 1e-30)
-        low, high = np.average(values, weights=share + 1e-9), np.average(values, weights=1 - share + 1e-9)
-        spread = share * (values - low) ** 2 + (1 - share) * (values - high) ** 2
-        width, part = max(float(np.sqrt(spread.mean())), 0.02), float(share.mean())
-    white = (share > 0.5) & (np.abs(values - low) < 1.5 * width)
-    return float(low), white
+def _level(values: NDArray[np.floating]) -> float:
+    level = float(np.median(values))
+    if not level > 0:
+        raise InputError(
+            f"the median of the map over white matter is {level:.3g}, wanted a positive number; "
+            "give a mask of white matter with --nawm"
+        )
+    return level
