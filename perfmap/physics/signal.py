@@ -169,7 +169,7 @@ def blood_delta_r2star(concentration: Float32Array, *, linear: float, quadratic:
 
     References
     ----------
-    van Osch et al. 2003, doi 10.1002/mrm.10455 (1.5 T).
+    van Osch et al. 2003, Magn Reson Med 49:1067 (1.5 T).
     """
     return np.asarray(concentration * (np.float32(linear) + np.float32(quadratic) * concentration))
 

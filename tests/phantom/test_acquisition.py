@@ -8,7 +8,8 @@ import pytest
 from perfmap.errors import ConfigError
 from perfmap.phantom.acquisition import acquire, draw_acquisition
 from perfmap.phantom.acquisition_priors import ACQUISITION_PRIORS, HELD_OUT
-from perfmap.phantom.contrast import arterial_concentration, perfused_signal, slice_offsets
+from perfmap.phantom.contrast import perfused_signal
+from perfmap.phantom.injection import arterial_concentration, slice_offsets
 from perfmap.phantom.motion import poses, rotation_matrix
 from perfmap.phantom.protocol import (
     AcquisitionParameters,

@@ -10,7 +10,7 @@ import pytest
 from perfmap.errors import ConfigError
 from perfmap.phantom.acquisition import draw_acquisition
 from perfmap.phantom.acquisition_priors import ACQUISITION_PRIORS, HELD_OUT
-from perfmap.phantom.contrast import arterial_concentration
+from perfmap.phantom.injection import arterial_concentration
 from perfmap.phantom.protocol import AcquisitionParameters
 from perfmap.phantom.regimes import REGIMES, describe_fixed, find_regime, require_trainable, subject_options
 
