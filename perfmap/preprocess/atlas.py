@@ -18,6 +18,7 @@ from perfmap.io.tissue_prior import TissuePrior, load_tissue_prior
 Size = tuple[float, float, float]
 
 _GRID = 5.0  # mm between the points at which the two shapes are compared
+_MAX_POINTS = 5000
 _MARGIN = 25.0  # mm around the mask that take part: where there is no brain is half of what the shape says
 _BLUR = 4.0  # mm
 _CENTRE = np.array([0.0, -18.0, 8.0])  # MNI mm; about the middle of a brain
@@ -84,7 +85,8 @@ def place_brain(mask: NDArray[np.bool_], *, voxel_size: Size) -> Placement:
     grid = np.stack(
         np.meshgrid(*(np.arange(n)[s] for n, s in zip(mask.shape, some, strict=True)), indexing="ij"), -1
     )
-    points, wanted = grid[near] * edges, shape[near]
+    thin = slice(None, None, max(1, int(near.sum()) // _MAX_POINTS))
+    points, wanted = grid[near][thin] * edges, shape[near][thin]
     centre = np.array(ndimage.center_of_mass(mask)) * edges
     stiffness = _STIFFNESS * np.sqrt(wanted.size) / _SPREAD
 
