@@ -45,12 +45,15 @@ def raising(error: BaseException) -> Callable[[], int]:
 
 
 def test_help_is_quick() -> None:
-    """Under 0.3 s: the best of some runs, as other work may go on beside a test."""
+    """Under 0.3 s of processor time, the best of some runs: wall time would tell what else the machine does."""
     durations = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = os.times()
         subprocess.run([*PERFMAP, "--help"], check=True, capture_output=True)
-        durations.append(time.perf_counter() - began)
+        ended = os.times()
+        durations.append(
+            ended.children_user + ended.children_system - began.children_user - began.children_system
+        )
     assert min(durations) < 0.3
 
 
