@@ -49,7 +49,9 @@ def test_nan_outside_where_asked_for(series: Series, checkpoint: Checkpoint) -> 
 
 
 @pytest.mark.parametrize("factor", [0.01, 3.0, 512.0])
-def test_a_factor_on_the_signal_changes_nothing(series: Series, checkpoint: Checkpoint, factor: float) -> None:
+def test_a_factor_on_the_signal_changes_nothing(
+    series: Series, checkpoint: Checkpoint, factor: float
+) -> None:
     one = predict(series, checkpoint, CPU).maps["nrcbv"].array
     scaled = replace(series, signal=series.signal * np.float32(factor))
     two = predict(scaled, checkpoint, CPU).maps["nrcbv"].array
