@@ -12,6 +12,7 @@ Float32Array = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
 
 _SLAB = 16384  # voxels resampled at a time: they stay in the cache
+_SPARSE = 10.0  # mm between slices beyond which a neighbour says nothing of what lies between
 _STILL = 0.02  # mm and degrees below which an image is left as it is
 
 
@@ -40,6 +41,8 @@ def poses(parameters: MotionParameters, *, n_times: int, seed: int) -> FloatArra
 def move(signal: Float32Array, affine: NDArray[np.float64], pose: FloatArray) -> Float32Array:
     """Resample each image to where the head was then (linear interpolation, about the centre of the volume).
 
+    Where slices lie more than 10 mm apart only the motion within the slices is shown.
+
     Parameters
     ----------
     signal : ndarray, float32, shape (x, y, z, t)
@@ -63,6 +66,8 @@ def move(signal: Float32Array, affine: NDArray[np.float64], pose: FloatArray) ->
         rotation = rotation_matrix(at[3:])
         matrix = (rotation.T / zooms[:, None]) * zooms[None, :]
         offset = centre - matrix @ centre - (rotation.T @ at[:3]) / zooms
+        if zooms[2] > _SPARSE:
+            matrix[2], offset[2] = (0.0, 0.0, 1.0), 0.0
         image[...] = _trilinear(image, matrix, offset)
     return np.ascontiguousarray(np.moveaxis(images, 0, 3))
 

@@ -10,7 +10,7 @@ from perfmap.phantom.acquisition import acquire, draw_acquisition
 from perfmap.phantom.acquisition_priors import ACQUISITION_PRIORS, HELD_OUT
 from perfmap.phantom.contrast import perfused_signal
 from perfmap.phantom.injection import arterial_concentration, slice_offsets
-from perfmap.phantom.motion import poses, rotation_matrix
+from perfmap.phantom.motion import move, poses, rotation_matrix
 from perfmap.phantom.protocol import (
     AcquisitionParameters,
     ArtefactParameters,
@@ -283,14 +283,22 @@ def test_motion_displaces_and_an_immobile_head_does_not() -> None:
 
 
 def test_motion_of_whole_voxels_is_a_shift() -> None:
-    from perfmap.phantom.motion import move
-
     image = np.random.default_rng(0).random((16, 16, 4, 2), dtype=np.float32)
     pose = np.zeros((2, 6))
     pose[1, 0] = 2 * 1.8
     moved = move(image, np.diag([1.8, 1.8, 5.0, 1.0]), pose)
     np.testing.assert_allclose(moved[2:, ..., 1], image[:-2, ..., 1], atol=1e-5)
     np.testing.assert_array_equal(moved[..., 0], image[..., 0])
+
+
+def test_sparse_slices_are_not_mixed() -> None:
+    image = np.zeros((16, 16, 3, 2), dtype=np.float32)
+    image[:, :, 1] = 1.0
+    pose = np.zeros((2, 6))
+    pose[1] = [0.0, 0.0, 3.0, 4.0, 0.0, 0.0]
+    np.testing.assert_array_equal(move(image, np.diag([1.8, 1.8, 15.0, 1.0]), pose), image)
+    mixed = move(image, np.diag([1.8, 1.8, 5.0, 1.0]), pose)
+    assert 0.2 < float(mixed[8, 8, 1, 1]) < 0.6
 
 
 def test_walk_has_its_step_and_rotations_are_rotations() -> None:
