@@ -9,6 +9,8 @@ import pytest
 from scipy import ndimage
 
 from perfmap.errors import ConfigError, InputError
+from perfmap.phantom.case import draw_case, simulate_case
+from perfmap.physics.bolus import baseline_signal, find_bolus
 from perfmap.preprocess.mask import brain_mask, dice, threshold_niblack, threshold_otsu
 from perfmap.preprocess.mask_cusum import change_point
 
@@ -51,6 +53,20 @@ def head(*, skull: bool = True, n_slices: int = 20, noise: float = 8.0, seed: in
 def test_brain_is_found_with_and_without_skull(method: str, least: float, n_slices: int, skull: bool) -> None:
     baseline, brain, _ = head(skull=skull, n_slices=n_slices)
     assert dice(brain_mask(baseline, voxel_size=NATIVE, method=method), brain) > least
+
+
+@pytest.mark.parametrize(
+    ("geometry", "n_slices", "seed"),
+    [("stack", 1, 23), ("stack", 1, 29), pytest.param("native", 20, 1, marks=pytest.mark.slow)],
+)
+def test_simulated_heads_with_skull_reach_a_dice_of_095(geometry: str, n_slices: int, seed: int) -> None:
+    pytest.importorskip("nilearn")
+    case = draw_case(seed, regime="with-skull", geometry=geometry, n_slices=n_slices)
+    simulated = simulate_case(case)
+    brain = simulated.truth["mask"].astype(bool)
+    bolus = find_bolus(simulated.signal[brain].mean(axis=0), time_step=simulated.time_step)
+    baseline = baseline_signal(simulated.signal, bolus)
+    assert dice(brain_mask(baseline, voxel_size=case.geometry.voxel_size), brain) > 0.95
 
 
 def test_stripped_series_keeps_every_voxel_of_its_outline() -> None:
