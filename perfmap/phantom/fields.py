@@ -62,7 +62,7 @@ def draw_field(seed: int, *, spacing: float, n_components: int = 1) -> SmoothFie
 def add_fields(fine: SmoothField, coarse: SmoothField, *, weights: tuple[float, float]) -> SmoothField:
     """Weighted sum of two fields on the control points of the finer one.
 
-    The coarse field is taken at the fine control points, which smooths it by less than 3 % where its spacing is
+    The coarse field is taken at the fine control points, which smooths it by a few per cent where its spacing is
     at least four times the fine one.
     """
     points = [

@@ -20,8 +20,8 @@ from perfmap.phantom.fields import FloatArray
 HULL_STEP = 2  # mm, grid of the distance maps
 HULL_PAD = 40  # mm kept around the template for skull, scalp and face
 SCALP_CLOSING = 16.0  # mm, notches of the brain narrower than twice this do not show on the scalp
-_WIDE_SCALE = 4.0  # counts a mm of the wide distance maps
-_HULL_SCALE = 10.0  # counts a mm of the distance packed with the tissue, 128 at the hull
+_WIDE_SCALE = 4.0  # steps a mm of the packed distances, 0 at the hull (128 in `packed`)
+_COUNTS = np.int16(8)  # counts a step while the grids are refined
 
 # Centre and radii in MNI mm of the right-hand nucleus; the left is its mirror image.
 DEEP_NUCLEI = (
@@ -34,6 +34,7 @@ DEEP_NUCLEI = (
 )
 VENTRICLE_BOX = ((-34.0, 34.0), (-60.0, 48.0), (-16.0, 34.0))
 """Where, in MNI mm, a hole in the tissue is a ventricle and no sulcus."""
+VENTRICLE_REACH = 32.0  # mm beyond the box, where nothing of their growth is left
 VENTRICLE_DEPTH = 18.0  # mm below the hull, so that no cistern counts
 
 
@@ -98,35 +99,43 @@ def _pack(gm: FloatArray, wm: FloatArray, mask: NDArray[np.bool_], corner: NDArr
     tissue = np.pad(gm + wm, HULL_PAD)[::HULL_STEP, ::HULL_STEP, ::HULL_STEP]
     inside = np.pad(mask, HULL_PAD)[::HULL_STEP, ::HULL_STEP, ::HULL_STEP]
     inside = ndimage.binary_closing(inside, iterations=4)
-    hull = _signed_distance(inside)
-    swollen = hull < SCALP_CLOSING
-    smooth = _signed_distance(_signed_distance(swollen) < -SCALP_CLOSING)
+    hull = _signed_distance(inside, step=HULL_STEP)
+    body = hull[::2, ::2, ::2] < SCALP_CLOSING  # closing by a ball: grow, then shrink
+    body = _signed_distance(body, step=2 * HULL_STEP) < -SCALP_CLOSING
+    outer = _halve_step(_counts(_signed_distance(body, step=2 * HULL_STEP)))
     hull_origin = corner - HULL_PAD
     push = _ventricle_push(tissue, hull, hull_origin)
 
-    distance, outer = _to_1mm(hull), _to_1mm(smooth)
-    wide, scalp = (np.clip(np.rint(d * _WIDE_SCALE), -127, 127).astype(np.int8) for d in (distance, outer))
-    distance = distance[tuple(slice(HULL_PAD, HULL_PAD + n) for n in gm.shape)]
+    wide, scalp = (
+        np.clip(_halve_step(volume) // _COUNTS, -127, 127).astype(np.int8)
+        for volume in (_counts(hull), outer)
+    )
+    inner = wide[tuple(slice(HULL_PAD, HULL_PAD + n) for n in gm.shape)]
     packed = np.empty((*gm.shape, 4), dtype=np.uint8)
     packed[..., 0] = np.rint(gm * 255)
     packed[..., 1] = np.rint(wm * 255)
     packed[..., 2] = np.rint(_nuclei(gm.shape, corner) * 255)
-    packed[..., 3] = np.clip(np.rint(distance * _HULL_SCALE + 128), 0, 255)
+    packed[..., 3] = np.clip(inner, -50, 50) + np.int16(128)
     return Template(packed, corner, wide, scalp, hull, push, hull_origin)
 
 
-def _signed_distance(inside: NDArray[np.bool_]) -> FloatArray:
-    """Distance to the surface of a body on the 2 mm grid, mm, negative inside, slightly smoothed."""
+def _signed_distance(inside: NDArray[np.bool_], *, step: float) -> FloatArray:
+    """Distance to the surface of a body on a grid of `step` mm, negative inside, slightly smoothed; mm."""
     outward = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
-    smooth: FloatArray = ndimage.gaussian_filter(outward.astype(np.float32) * HULL_STEP, 1.0)
+    smooth: FloatArray = ndimage.gaussian_filter(outward.astype(np.float32) * np.float32(step), 1.0)
     return smooth
 
 
-def _to_1mm(volume: FloatArray) -> FloatArray:
-    """Linear interpolation from 2 mm to 1 mm."""
+def _counts(distance: FloatArray) -> NDArray[np.int16]:
+    """Distance in fine counts, so that the large grids are refined in whole numbers."""
+    return np.rint(distance * (_COUNTS * _WIDE_SCALE)).astype(np.int16)
+
+
+def _halve_step(volume: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Linear interpolation to a grid twice as fine."""
     for axis in range(3):
-        index = np.arange(HULL_STEP * volume.shape[axis] - 1)
-        volume = 0.5 * (volume.take(index // HULL_STEP, axis) + volume.take((index + 1) // HULL_STEP, axis))
+        index = np.arange(2 * volume.shape[axis] - 1)
+        volume = (volume.take(index // 2, axis) + volume.take((index + 1) // 2, axis)) // np.int16(2)
     return volume
 
 
@@ -142,30 +151,38 @@ def brain_places() -> tuple[NDArray[np.float64], FloatArray, NDArray[np.bool_]]:
 
 
 def _ventricle_push(tissue: FloatArray, hull: FloatArray, origin: NDArray[np.float64]) -> FloatArray:
-    """Displacement, per mm of growth, that points out of the ventricles and fades within 15 mm."""
-    axes = np.ix_(*[origin[k] + HULL_STEP * np.arange(tissue.shape[k]) for k in range(3)])
-    box = np.ones(tissue.shape, dtype=bool)
+    """Displacement, per mm of growth, that points out of the ventricles and fades over 8 mm."""
+    axes = [origin[k] + HULL_STEP * np.arange(tissue.shape[k]) for k in range(3)]
+    box, core = [], []
     for axis, (low, high) in zip(axes, VENTRICLE_BOX, strict=True):
-        box &= (axis >= low) & (axis <= high)
-    hole = ndimage.binary_opening(box & (tissue < 0.5) & (hull < -VENTRICLE_DEPTH))
-    distance = ndimage.distance_transform_edt(~hole) - ndimage.distance_transform_edt(hole)
-    distance = ndimage.gaussian_filter(distance.astype(np.float32) * HULL_STEP, 1.0)
-    direction = np.stack(np.gradient(distance, HULL_STEP), axis=-1)
+        reach = np.flatnonzero((axis >= low - VENTRICLE_REACH) & (axis <= high + VENTRICLE_REACH))
+        box.append(slice(reach[0], reach[-1] + 1))
+        core.append((axis[box[-1]] >= low) & (axis[box[-1]] <= high))
+    where = tuple(box)
+    hole = (tissue[where] < 0.5) & (hull[where] < -VENTRICLE_DEPTH)
+    hole = ndimage.binary_opening(hole & core[0][:, None, None] & core[1][:, None] & core[2])
+    distance = _signed_distance(hole, step=HULL_STEP)
+    direction = np.stack([np.gradient(distance, HULL_STEP, axis=k) for k in range(3)], axis=-1)
     fade = np.exp(-np.maximum(distance, 0.0) / 8.0) * np.clip((distance + 6.0) / 6.0, 0.0, 1.0)
-    return np.ascontiguousarray(direction * fade[..., None], dtype=np.float32)
+    push = np.zeros((*tissue.shape, 3), dtype=np.float32)
+    push[where] = direction * fade[..., None]
+    return push
 
 
 def _nuclei(shape: tuple[int, ...], corner: NDArray[np.float64]) -> FloatArray:
     """Soft membership in the deep grey nuclei."""
-    x, y, z = np.ix_(*[corner[k] + np.arange(shape[k]) for k in range(3)])
     level = np.zeros(shape, dtype=np.float32)
     for centre, radii in DEEP_NUCLEI:
-        squared = (
-            ((np.abs(x) - centre[0]) / radii[0]) ** 2
-            + ((y - centre[1]) / radii[1]) ** 2
-            + ((z - centre[2]) / radii[2]) ** 2
-        )
-        np.maximum(level, np.clip((1.15 - np.sqrt(squared)) / 0.2, 0.0, 1.0), out=level)
+        for side in (1.0, -1.0):
+            middle = np.asarray(centre) * [side, 1.0, 1.0]
+            low = np.floor(middle - 1.2 * np.asarray(radii) - corner).astype(int)
+            high = np.ceil(middle + 1.2 * np.asarray(radii) - corner).astype(int) + 1
+            box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+            axes = np.ix_(
+                *[(corner[k] + np.arange(low[k], high[k]) - middle[k]) / radii[k] for k in range(3)]
+            )
+            radius = np.sqrt(axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2)
+            level[box] = np.maximum(level[box], np.clip((1.15 - radius) / 0.2, 0.0, 1.0))
     return level
 
 
@@ -222,7 +239,7 @@ def look_up(where: FloatArray) -> FloatArray:
     Returns
     -------
     ndarray, float32, shape (n, 4)
-        GM, WM and nucleus membership 0–1, distance to the hull in mm (−12.8 to 12.7).
+        GM, WM and nucleus membership 0–1, distance to the hull in mm (−12.5 to 12.5).
     """
     template = load_template()
     shape = template.packed.shape
@@ -241,5 +258,5 @@ def look_up(where: FloatArray) -> FloatArray:
         taken = words[flat + (bits[0] * shape[1] + bits[1]) * shape[2] + bits[2]]
         values += weight[:, None] * taken.view(np.uint8).reshape(-1, 4)
     values[:, :3] *= np.float32(1 / 255)
-    values[:, 3] = (values[:, 3] - 128) * np.float32(1 / _HULL_SCALE)
+    values[:, 3] = (values[:, 3] - 128) * np.float32(1 / _WIDE_SCALE)
     return values
