@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=6)
     parser.add_argument("--seed", type=int, default=20260)
     parser.add_argument("--regimes", nargs="+", default=["training"])
+    parser.add_argument("--motion-correction", choices=("auto", "on", "off"), default="auto")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
 
@@ -71,7 +72,12 @@ def main() -> None:
             for job in jobs:
                 series, truth = job.result()
                 try:
-                    prediction = predict(series, checkpoint, PredictConfig(device="cpu"), threads=2)
+                    prediction = predict(
+                        series,
+                        checkpoint,
+                        PredictConfig(device="cpu", motion_correction=options.motion_correction),
+                        threads=2,
+                    )
                 except InputError:
                     n_refused += 1
                     continue

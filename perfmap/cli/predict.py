@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,14 @@ from perfmap.cli.common import (
     progress,
     start_logging,
 )
+
+
+class MotionCorrection(StrEnum):
+    """When volumes are registered."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 def predict(
@@ -52,6 +61,9 @@ def predict(
         typer.Option("--validity", help="Write why each voxel has a reading or none: <map>_validity.nii.gz."),
     ] = False,
     nan: Annotated[bool, typer.Option("--nan", help="NaN instead of 0 where there is no reading.")] = False,
+    motion_correction: Annotated[
+        MotionCorrection, typer.Option(help="Register the volumes: auto does so where the head moved.")
+    ] = MotionCorrection.AUTO,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a PNG of the map beside the plain integral.")
     ] = None,
@@ -98,7 +110,7 @@ def predict(
             input_path,
             output,
             checkpoint,
-            PredictConfig(device=device, outside_is_nan=nan),
+            PredictConfig(device=device, outside_is_nan=nan, motion_correction=motion_correction.value),
             timing=Timing(time_step, repetition_time, echo_time),
             mask_path=mask,
             write_validity=validity,
@@ -106,7 +118,7 @@ def predict(
             threads=threads or os.cpu_count() or 1,
             on_slice=advance,
         )
-    for note in done.prediction.prepared.notes:
+    for note in done.prediction.notes:
         logger.warning("%s", note)
     if figure is not None:
         from perfmap.report.prediction import write_prediction_figure

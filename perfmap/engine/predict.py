@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from perfmap.engine.device import choose_device
-from perfmap.errors import ModelError
+from perfmap.errors import InputError, ModelError
+from perfmap.models.card import InputContract
 from perfmap.models.checkpoint import Checkpoint
+from perfmap.preprocess.motion import MotionReport, correct_motion
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
 from perfmap.preprocess.resample import from_matrix
-from perfmap.preprocess.white_matter import estimate_white_matter
+from perfmap.preprocess.white_matter import WhiteMatter, estimate_white_matter
 from perfmap.series import FloatArray, Series, Volume
 
 # Slices computed together. Fixed, so that a map does not depend on the number of threads.
@@ -33,12 +36,15 @@ class PredictConfig(BaseModel):
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     outside_is_nan : bool
         NaN instead of 0 where there is no reading.
+    motion_correction : {"auto", "on", "off"}
+        ``auto``: volumes are registered where the head moved more than `perfmap.preprocess.motion.THRESHOLD`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     outside_is_nan: bool = False
+    motion_correction: Literal["auto", "on", "off"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,16 @@ class Prediction:
         The network's map under its quantity, and ``validity`` (see `perfmap.preprocess.pipeline.Validity`).
     prepared : Prepared
         What was found in the series: bolus, brain, scale, notes.
+    motion : MotionReport or None
+        How the head moved and whether that was corrected; None where nobody looked.
+    notes : tuple of str
+        What a reader of the maps must know.
     """
 
     maps: dict[str, Volume]
     prepared: Prepared
+    motion: MotionReport | None = None
+    notes: tuple[str, ...] = ()
 
 
 def predict(
@@ -89,7 +101,7 @@ def predict(
     """
     device = choose_device(config.device)
     network = checkpoint.network.to(device)
-    prepared = prepare_series(series, checkpoint.card.inputs, mask=mask)
+    prepared, motion = _prepare_still(series, checkpoint.card.inputs, config, mask)
     planes = np.moveaxis(np.zeros(prepared.baseline.shape, dtype=np.float32), prepared.axis, 0)
     filled = [k for k in range(prepared.n_slices) if np.moveaxis(prepared.mask, prepared.axis, 0)[k].any()]
     blocks = [filled[i : i + _BLOCK] for i in range(0, len(filled), _BLOCK)]
@@ -102,10 +114,16 @@ def predict(
             done += len(block)
             on_slice(done, prepared.n_slices)
     array = np.moveaxis(planes, 0, prepared.axis)
+    notes: tuple[str, ...] = ()
     if not np.isfinite(array[prepared.mask]).all():
         raise ModelError(
             f"model '{checkpoint.card.name}' gives values that are not finite on this series; please report it"
         )
+    if checkpoint.card.outputs.reference == "white-matter":
+        try:
+            array = array / np.float32(find_white_matter(prepared).level_of(array))
+        except InputError as error:
+            notes = (f"{error}; the map keeps the network's own scale",)
     outside = np.float32(np.nan if config.outside_is_nan else 0.0)
     quantity = checkpoint.card.outputs.quantity
     return Prediction(
@@ -114,25 +132,49 @@ def predict(
             "validity": Volume(prepared.validity, series.affine),
         },
         prepared=prepared,
+        motion=motion,
+        notes=(*prepared.notes, *notes),
+    )
+
+
+def _prepare_still(
+    series: Series, inputs: InputContract, config: PredictConfig, mask: NDArray[np.bool_] | None
+) -> tuple[Prepared, MotionReport | None]:
+    """Prepare a series, and once more after registration where the head moved."""
+    prepared = prepare_series(series, inputs, mask=mask)
+    edges = np.linalg.norm(series.affine[:3, :3], axis=0)
+    signal, motion = correct_motion(
+        series.signal,
+        voxel_size=(float(edges[0]), float(edges[1]), float(edges[2])),
+        baseline=prepared.bolus.baseline,
+        mode=config.motion_correction,
+    )
+    if motion is None or not motion.corrected:
+        return prepared, motion
+    return prepare_series(replace(series, signal=signal), inputs, mask=mask), motion
+
+
+def find_white_matter(prepared: Prepared) -> WhiteMatter:
+    """White matter of a prepared series; InputError if none can be found."""
+    edges = np.linalg.norm(prepared.series.affine[:3, :3], axis=0)
+    return estimate_white_matter(
+        prepared.baseline,
+        prepared.first_pass,
+        prepared.mask,
+        voxel_size=(float(edges[0]), float(edges[1]), float(edges[2])),
     )
 
 
 def plain_nrcbv(prepared: Prepared) -> Volume:
-    """The plain first-pass integral over its own estimate of white matter: what a network has to beat.
+    """The plain first-pass integral over its level in white matter: what a network has to beat.
 
     Raises
     ------
     InputError
         If no white matter can be found.
     """
-    edges = np.linalg.norm(prepared.series.affine[:3, :3], axis=0)
-    white = estimate_white_matter(
-        prepared.baseline,
-        prepared.first_pass,
-        prepared.mask,
-        voxel_size=(float(edges[0]), float(edges[1]), float(edges[2])),
-    )
-    return Volume(prepared.first_pass / np.float32(white.level), prepared.series.affine, "nrcbv")
+    level = np.float32(find_white_matter(prepared).level)
+    return Volume(prepared.first_pass / level, prepared.series.affine, "nrcbv")
 
 
 def _predict_block(

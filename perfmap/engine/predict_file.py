@@ -118,7 +118,7 @@ def predict_file(
 
     sidecar = map_sidecar(
         series,
-        prediction.prepared,
+        prediction,
         checkpoint.card,
         config,
         input_sha256=sha256_of(input_path),

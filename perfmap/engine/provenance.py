@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 import perfmap
-from perfmap.engine.predict import PredictConfig
+from perfmap.engine.predict import PredictConfig, Prediction
 from perfmap.models.card import ModelCard
+from perfmap.preprocess.motion import MotionReport
 from perfmap.preprocess.pipeline import Prepared, Validity
 from perfmap.quantities import QUANTITIES, RESEARCH_ONLY
 from perfmap.series import Series
@@ -43,9 +44,20 @@ def describe_bolus(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def describe_motion(motion: MotionReport | None) -> dict[str, Any] | None:
+    """How the head moved and what was done about it; None where nobody looked."""
+    if motion is None:
+        return None
+    return {
+        "max_displacement_mm": round(motion.max_displacement, 3),
+        "corrected": motion.corrected,
+        "in_plane_only": motion.in_plane_only,
+    }
+
+
 def map_sidecar(
     series: Series,
-    prepared: Prepared,
+    prediction: Prediction,
     card: ModelCard,
     config: PredictConfig,
     *,
@@ -56,14 +68,14 @@ def map_sidecar(
 
     Parameters
     ----------
-    series, prepared, card, config
+    series, prediction, card, config
         What went into the prediction.
     input_sha256 : str
         Of the input file.
     mask_sha256 : str or None
         Of the mask file, where one was given.
     """
-    quantity = QUANTITIES[card.outputs.quantity]
+    quantity, prepared = QUANTITIES[card.outputs.quantity], prediction.prepared
     return {
         "Quantity": quantity.identifier,
         "Description": quantity.label,
@@ -79,6 +91,7 @@ def map_sidecar(
         },
         "Input": describe_input(series, sha256=input_sha256),
         "Found": describe_bolus(prepared),
+        "Motion": describe_motion(prediction.motion),
         "Settings": {**config.model_dump(exclude={"device"}), "mask_sha256": mask_sha256},
-        "Notes": [*series.notes, *prepared.notes],
+        "Notes": [*series.notes, *prediction.notes],
     }

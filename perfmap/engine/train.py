@@ -306,7 +306,10 @@ def _card_fields(
         "arguments": {"n_times": source.inputs.n_times, **config.arguments},
         "inputs": source.inputs,
         "outputs": OutputContract(
-            quantity=config.target, unit=quantity.unit or "1", description=quantity.label
+            quantity=config.target,
+            unit=quantity.unit or "1",
+            description=quantity.label,
+            reference="white-matter" if config.target == "nrcbv" else "network",
         ),
         "scale_invariant": source.inputs.scale_invariant,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

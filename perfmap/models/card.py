@@ -62,11 +62,20 @@ class InputContract(_Frozen):
 
 
 class OutputContract(_Frozen):
-    """What the network's map means."""
+    """What the map means.
+
+    Attributes
+    ----------
+    quantity, unit, description : str
+    reference : {"white-matter", "network"}
+        What the value 1 stands for. ``white-matter``: the network's map is divided by its own level in the white
+        matter that is found in the series; ``network``: it is left as the network gives it.
+    """
 
     quantity: str = "nrcbv"
     unit: str = "1"
     description: str = "CBV relative to the mean CBV of normal-appearing white matter"
+    reference: Literal["white-matter", "network"] = "white-matter"
 
 
 class TrainingRecord(_Frozen):

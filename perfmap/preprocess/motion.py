@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from perfmap.errors import ConfigError, InputError
 from perfmap.preprocess.mask import threshold_otsu
+from perfmap.preprocess.motion_screen import screen_motion
 from perfmap.preprocess.slices import slice_axis
 from perfmap.series import FloatArray
 
 sitk: Any = SimpleITK  # half of its functions carry no types
 
 MODES = ("auto", "on", "off")
-THRESHOLD = 0.5
-"""Displacement, mm, above which ``auto`` registers."""
+THRESHOLD = 1.0
+"""Displacement, mm, above which ``auto`` registers. On simulated series the quick look finds at most 0.7 mm where
+nothing moves (the bolus itself looks like a little motion) and at least 2.9 mm in the regime ``moving``."""
 
 _N_BINS = 40
 _SAMPLING = 0.2  # share of the voxels that the measure looks at …
@@ -34,6 +36,8 @@ _FEW_SLICES = 4  # below this many slices only motion within the slice can be to
 _PADDED_SLICES = 5
 _FINEST = 1.5  # mm; registration gains nothing from voxels smaller than this in an EPI series
 _LEVEL_SIGMA = {2: 1.0, 1: 0.5}  # smoothing of the two levels, in voxels
+_STEP = 0.02  # mm; results are rounded to this, below which the optimiser's path is chance
+_LEVELS = 4096  # grey levels that registration sees: a factor on the signal then changes nothing
 _HEAD_RADIUS = 65.0  # mm; weighs rotations against translations
 
 
@@ -71,7 +75,7 @@ class MotionReport:
 def estimate_displacement(
     signal: FloatArray, *, voxel_size: tuple[float, float, float], baseline: slice
 ) -> MotionReport:
-    """Measure how far the head moved, on volumes shrunk by two.
+    """Measure how far the head moved, quickly and to first order, on shrunk volumes; see `screen_motion`.
 
     Parameters
     ----------
@@ -93,7 +97,8 @@ def estimate_displacement(
         If the series is not 4D, is flat, or the baseline holds no volume.
     """
     problem = _Problem.of(signal, voxel_size, baseline)
-    return problem.report(problem.coarse(), corrected=False)
+    found = screen_motion(signal, problem.fixed, problem.head, voxel_size=voxel_size)
+    return problem.report(found, corrected=False)
 
 
 def correct_motion(
@@ -111,8 +116,7 @@ def correct_motion(
     signal, voxel_size, baseline
         As in `estimate_displacement`.
     mode : str
-        ``"auto"``: only if the largest displacement exceeds `threshold`, on shrunk volumes and again at full
-        resolution; ``"on"``; ``"off"``.
+        ``"auto"``: only if the largest displacement, quickly measured, exceeds `threshold`; ``"on"``; ``"off"``.
     threshold : float
         mm; read in mode ``"auto"`` alone.
 
@@ -134,16 +138,16 @@ def correct_motion(
         raise ConfigError(f"motion correction is {mode!r}, wanted one of {', '.join(MODES)}")
     if mode == "off":
         return signal, None
+    if mode == "auto":
+        seen = replace(
+            estimate_displacement(signal, voxel_size=voxel_size, baseline=baseline), threshold=threshold
+        )
+        if seen.max_displacement <= threshold:
+            return signal, seen
     problem = _Problem.of(signal, voxel_size, baseline)
-    coarse = problem.coarse()
-    first = problem.report(coarse, corrected=False, threshold=threshold if mode == "auto" else None)
-    if mode == "auto" and first.max_displacement <= threshold:
-        return signal, first
-    fine = problem.fine(coarse)
-    second = problem.report(fine, corrected=True, threshold=first.threshold)
-    if mode == "auto" and second.max_displacement <= threshold:
-        return signal, replace(second, corrected=False)
-    return problem.resample(fine), second
+    found = problem.fine(problem.coarse())
+    report = problem.report(found, corrected=True, threshold=threshold if mode == "auto" else None)
+    return problem.resample(found), report
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,9 @@ class _Problem:
     def fine(self, coarse: NDArray[np.float64]) -> NDArray[np.float64]:
         """Parameters from full resolution, started from the coarse ones. Shape (t, 6)."""
         level = _Level.of(self, shrink=1)
-        return np.stack([level.register(self.signal[..., t], start) for t, start in enumerate(coarse)])
+        found = np.stack([level.register(self.signal[..., t], start) for t, start in enumerate(coarse)])
+        step = np.array([_STEP / _HEAD_RADIUS] * 3 + [_STEP] * 3)
+        return np.round(found / step) * step
 
     def resample(self, parameters: NDArray[np.float64]) -> FloatArray:
         moved = np.empty_like(self.signal)
@@ -281,7 +287,8 @@ class _Level:
 
 
 def _at_level(problem: _Problem, volume: FloatArray, factors: list[int], sigma: float) -> Any:
-    image = problem.image(np.nan_to_num(volume, posinf=0, neginf=0))
+    level = _LEVELS / float(np.percentile(problem.fixed[problem.head], 98))
+    image = problem.image(np.round(np.nan_to_num(volume, posinf=0, neginf=0) * level))
     return sitk.Shrink(sitk.DiscreteGaussian(image, [sigma**2] * 3), factors)
 
 

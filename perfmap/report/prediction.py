@@ -8,6 +8,7 @@ import numpy as np
 
 from perfmap.engine.predict import plain_nrcbv
 from perfmap.engine.predict_file import Done
+from perfmap.errors import InputError
 from perfmap.io.files import atomic_output
 from perfmap.preprocess.pipeline import Validity
 from perfmap.quantities import QUANTITIES
@@ -20,16 +21,23 @@ def prediction_figure(done: Done) -> bytes:
     """PNG of the network's map with the plain first-pass integral, normalised by the tool's own means, beside it."""
     model = done.manifest["sidecar"]["Model"]["Name"]
     maps, quantity = done.prediction.maps, done.manifest["sidecar"]["Quantity"]
-    validity = maps["validity"].array
-    beside = MapPanel(plain_nrcbv(done.prediction.prepared), "nrcbv", title="Plain first-pass integral")
+    validity = maps["validity"].array.astype(np.uint8)
     return map_figure(
         maps[quantity],
         quantity,
         title=f"Network {model}",
-        beside=beside if quantity == "nrcbv" else None,
+        beside=_plain_panel(done) if quantity == "nrcbv" else None,
         mask=validity != Validity.OUTSIDE,
         no_reading=validity > Validity.VALID,
     )
+
+
+def _plain_panel(done: Done) -> MapPanel | None:
+    """The plain integral as a panel; None where no white matter is found to normalise it by."""
+    try:
+        return MapPanel(plain_nrcbv(done.prediction.prepared), "nrcbv", title="Plain first-pass integral")
+    except InputError:
+        return None
 
 
 def write_prediction_figure(done: Done, path: Path, *, overwrite: bool = False) -> None:
@@ -44,7 +52,10 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
     prepared = done.prediction.prepared
     quantity = QUANTITIES[sidecar["Quantity"]]
     values = done.prediction.maps[quantity.identifier].array[prepared.mask].astype(np.float32)
-    curve = curve_figure(done.series.time, prepared.mean_curve, prepared.bolus)
+    light, dark = (
+        curve_figure(done.series.time, prepared.mean_curve, prepared.bolus, dark=dark)
+        for dark in (False, True)
+    )
     write_report(
         path,
         title=quantity.label,
@@ -63,7 +74,8 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
                 caption="The network's map, and the plain first-pass integral over its estimate of white matter.",
             ),
             Picture(
-                curve,
+                light,
+                dark_png=dark,
                 alt="Mean signal of the brain over time with baseline, arrival and first pass marked",
                 caption="Mean signal of the brain, and the bolus found in it.",
             ),
@@ -71,6 +83,7 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
         tables={
             "Input": sidecar["Input"],
             "Found in the series": {key: value for key, value in sidecar["Found"].items() if key != "voxels"},
+            "Motion": sidecar["Motion"] or {"looked at": False},
             "Voxels": sidecar["Found"]["voxels"],
             "Model": sidecar["Model"],
             "Settings": sidecar["Settings"],

@@ -8,7 +8,7 @@ import torch
 
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.models import build_network
-from perfmap.models.card import InputContract, ModelCard
+from perfmap.models.card import InputContract, ModelCard, OutputContract
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.preprocess.pipeline import Validity
 from perfmap.series import Series
@@ -66,6 +66,8 @@ def test_threads_do_not_change_a_bit(series: Series, checkpoint: Checkpoint) -> 
 
 def test_a_thick_axis_elsewhere_turns_the_slices_not_the_map(checkpoint: Checkpoint) -> None:
     """The same slices, stacked along x instead of z, give the same maps."""
+    as_given = checkpoint.card.model_copy(update={"outputs": OutputContract(reference="network")})
+    checkpoint = replace(checkpoint, card=as_given)
     series, _ = head_series(shape=(64, 64, 5))
     turned = Series(
         signal=np.ascontiguousarray(np.moveaxis(series.signal, 2, 0)),

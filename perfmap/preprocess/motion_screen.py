@@ -1,0 +1,107 @@
+"""A quick look at how far the head moves, to decide whether registration is worth its time and its blur.
+
+For small motion a moved volume is the volume at rest plus its derivatives along the six rigid directions, times
+how far it went. So each volume is fitted, by robust least squares, with the volume at rest, its square (tissues
+lose signal unequally during the bolus), its drift in space, and the six derivatives. The fit is linear: a factor
+on the signal changes nothing. Far motion is underestimated, but never overlooked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from perfmap.series import FloatArray
+
+_SMOOTHING = 3.0  # mm, standard deviation: wider than the motion that is looked for
+_ROBUST = 3.0  # a voxel counts less once its residual exceeds this many robust standard deviations
+_ROUNDS = 2
+_POOLED = 4.0  # mm; volumes are shrunk to about this
+_MAX_VOXELS = 12_000
+
+
+def screen_motion(
+    signal: FloatArray, fixed: FloatArray, head: NDArray[np.bool_], *, voxel_size: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """Rigid motion of every volume against `fixed`, to first order.
+
+    Parameters
+    ----------
+    signal : ndarray, float32, shape (x, y, z, t)
+        Signal, arbitrary unit.
+    fixed : ndarray, float32, shape (x, y, z)
+        The head at rest.
+    head : ndarray of bool, shape (x, y, z)
+        Where it is.
+    voxel_size : tuple of float
+        Edge lengths of a voxel along x, y and z, mm.
+
+    Returns
+    -------
+    ndarray, float64, shape (t, 6)
+        Rotations about x, y, z (rad) and translations along x, y, z (mm); 0 for what a single slice cannot tell.
+    """
+    factors = [_shrink(edge, n) for edge, n in zip(voxel_size, fixed.shape, strict=True)]
+    fixed = _pooled(np.nan_to_num(fixed, posinf=0.0, neginf=0.0), factors)
+    head = _pooled(head.astype(np.float32), factors) > 0.5
+    edges = np.asarray(voxel_size) * factors
+    sigma = [_SMOOTHING / edge if n > 1 else 0.0 for edge, n in zip(edges, fixed.shape, strict=True)]
+    rest = ndimage.gaussian_filter(fixed.astype(np.float64), sigma)
+    places = np.argwhere(head)
+    places = places[:: max(1, len(places) // _MAX_VOXELS)]
+    where = tuple(places.T)
+    points = (places - (np.asarray(fixed.shape) - 1) / 2) * edges
+    gradient = np.stack(
+        [
+            np.gradient(rest, edge, axis=axis)[where] if n > 1 else np.zeros(len(places))
+            for axis, (edge, n) in enumerate(zip(edges, fixed.shape, strict=True))
+        ],
+        axis=-1,
+    )  # (n, 3)
+    at_rest = rest[where] / rest[where].mean()
+    nuisance = np.column_stack([at_rest, at_rest**2, at_rest[:, None] * points / points.std()])
+    # A head that moves by +v shows at a point what was at the point − v.
+    shifts = -gradient
+    turns = -np.cross(points, gradient)
+    rigid = np.column_stack([turns, shifts]) / rest[where].mean()
+    seen = np.abs(rigid).max(axis=0) > 0
+    few_slices = [i for i, n in enumerate(fixed.shape) if n < 4]
+    for axis in few_slices:  # through the slices nothing can be told
+        seen[3 + axis] = False
+        seen[[a for a in range(3) if a != axis]] = False
+    design = np.column_stack([nuisance, rigid[:, seen]])
+    found = np.zeros((signal.shape[3], 6))
+    for t in range(signal.shape[3]):
+        volume = _pooled(np.nan_to_num(signal[..., t], posinf=0.0, neginf=0.0), factors)
+        values = ndimage.gaussian_filter(volume, sigma)[where].astype(np.float64) / rest[where].mean()
+        found[t, seen] = _robust_fit(design, values)[nuisance.shape[1] :]
+    return found
+
+
+def _shrink(edge: float, n: int) -> int:
+    """Voxels to pool along an axis: up to the smoothing's width, and never below 16 of them."""
+    return max(1, min(round(_POOLED / edge), n // 16))
+
+
+def _pooled(volume: FloatArray, factors: list[int]) -> FloatArray:
+    """Mean over blocks; what is left over at the far ends is cut off."""
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            kept = volume.shape[axis] // factor * factor
+            volume = np.moveaxis(np.moveaxis(volume, axis, 0)[:kept], 0, axis)
+            shape = (*volume.shape[:axis], kept // factor, factor, *volume.shape[axis + 1 :])
+            volume = volume.reshape(shape).mean(axis=axis + 1)
+    return volume
+
+
+def _robust_fit(design: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.ones(len(values))
+    solution = np.zeros(design.shape[1])
+    for _ in range(_ROUNDS + 1):
+        weighted = design * weights[:, None]
+        solution = np.linalg.lstsq(weighted.T @ design, weighted.T @ values, rcond=None)[0]
+        residual = np.abs(values - design @ solution)
+        limit = _ROBUST * 1.4826 * float(np.median(residual)) + 1e-12
+        weights = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
+    return np.asarray(solution)
