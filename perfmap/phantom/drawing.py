@@ -17,6 +17,7 @@ from perfmap.phantom.priors import (
     GM_WM_RATIO,
     HEAD_CLASSES,
     INFARCT_WHITE_CBV,
+    LESION_CLASSES,
     LESION_NRCBV,
     LESION_UNEVENNESS,
     TREATMENT_EFFECT_NRCBV,
@@ -122,15 +123,22 @@ class DrawOptions(BaseModel):
     decorrelated: bool = False
     with_skull: bool | None = None
     n_lesions: int | None = Field(default=None, ge=0)
-    lesion_kinds: tuple[LesionKind, ...] = LESION_KINDS
+    lesion_kinds: tuple[LesionKind, ...] = Field(default=LESION_KINDS, min_length=1)
     lesion_class: str | None = None
     lesion_radius: float | None = Field(default=None, gt=0)
     lesion_nrcbv: float | None = Field(default=None, ge=0)
     treatment_effect: bool = False
-    invisible_share: float = 0.0
+    invisible_share: float = Field(default=0.0, ge=0, le=1)
     swap_gm_wm: bool = False
-    patchwork_share: float = 0.0
-    r2v_spread: float = 0.0
+    patchwork_share: float = Field(default=0.0, ge=0, le=1)
+    r2v_spread: float = Field(default=0.0, ge=0)
+
+    @field_validator("lesion_class")
+    @classmethod
+    def _known_class(cls, value: str | None) -> str | None:
+        if value is not None and value not in LESION_CLASSES:
+            raise ConfigError(f"lesion class is '{value}', wanted one of {' '.join(LESION_CLASSES)}")
+        return value
 
 
 _TRAINING = DrawOptions(decorrelated=True, invisible_share=0.15, patchwork_share=0.2, r2v_spread=0.05)

@@ -104,7 +104,6 @@ LABELS: dict[str, int] = {
 }
 """Identifier of every tissue class, in rows and in label volumes."""
 
-BRAIN_CLASSES = tuple(name for name, identifier in LABELS.items() if 1 <= identifier <= 13)
 HEAD_CLASSES = ("skull", "scalp", "muscle", "eye")
 LESION_CLASSES = ("enhancing", "necrosis", "oedema", "low_grade", "meningioma", "infarct_core", "penumbra")
 VESSEL_CLASSES = ("vessel_artery", "vessel_vein")

@@ -358,6 +358,11 @@ def test_no_lesion_means_none() -> None:
     assert not np.isin(subject.labels, [LABELS[name] for name in LESION_CLASSES]).any()
 
 
+def test_an_unknown_lesion_class_is_refused() -> None:
+    with pytest.raises(ConfigError, match="lesion class is 'tumour', wanted one of enhancing"):
+        DrawOptions(lesion_kinds=("sphere",), lesion_class="tumour")
+
+
 def test_a_lesion_larger_than_the_brain_is_still_placed() -> None:
     options = DrawOptions(n_lesions=1, lesion_kinds=("low_grade",), lesion_radius=90.0)
     record = draw_subject(np.random.default_rng(0), options=options, geometry=SMALL)
