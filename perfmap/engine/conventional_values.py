@@ -18,7 +18,7 @@ from perfmap.physics.arterial import (
     rescale_by_venous_output,
     venous_output,
 )
-from perfmap.physics.bolus import MAX_PASS_DURATION, Bolus, first_pass_integral, log_ratio
+from perfmap.physics.bolus import MAX_PASS_DURATION, Bolus, first_pass_integral, log_ratio, mend_spikes
 from perfmap.physics.gamma_variate import fit_gamma_variate
 from perfmap.physics.leakage import (
     LeakageFit,
@@ -52,7 +52,10 @@ class Work:
         self.notes: list[str] = []
         self.white_matter_level: float | None = None
         self.k2: Floats | None = None
-        self.ratio = log_ratio(series.signal[brain.mask], brain.bolus)
+        self.ratio = mend_spikes(log_ratio(series.signal[brain.mask], brain.bolus), brain.bolus)
+        if brain.bolus.spikes:
+            spikes = ", ".join(str(volume) for volume in brain.bolus.spikes)
+            self.notes.append(f"volumes that jump out of their neighbours were filled in: {spikes}")
         if series.echo_time is None and config.method != "dual-echo":
             self.notes.append("the echo time is unknown and taken as 1 s: rcbv is ∫−ln(S/S0) dt")
         self.delta: Floats = self.ratio / np.float32(series.echo_time or 1.0)
@@ -198,7 +201,8 @@ def arterial_input(work: Work, aif: ArrayLike | Literal["auto"]) -> NDArray[np.f
         chosen = np.asarray(aif, dtype=bool)
         if not chosen.any():
             raise InputError("the arterial mask is empty, wanted at least one voxel; draw it on an artery")
-        curve = log_ratio(work.series.signal[chosen], work.bolus).mean(axis=0, dtype=float) * scale
+        voxels = mend_spikes(log_ratio(work.series.signal[chosen], work.bolus), work.bolus)
+        curve = voxels.mean(axis=0, dtype=float) * scale
         work.notes.append(f"arterial input: mean of {int(chosen.sum())} voxels of the mask given")
     else:
         curve = np.asarray(aif, dtype=float)
@@ -260,7 +264,7 @@ def _dual_echo(first: Series, second: Series, first_ratio: Floats, brain: Brain)
         raise InputError("dual echo wants both echo times, one is unknown; give them in the sidecars")
     return dual_echo_delta_r2star(
         first_ratio,
-        log_ratio(second.signal[brain.mask], brain.bolus),
+        mend_spikes(log_ratio(second.signal[brain.mask], brain.bolus), brain.bolus),
         first_echo_time=first.echo_time,
         second_echo_time=second.echo_time,
     )

@@ -55,7 +55,8 @@ class Bolus:
     n_times : int
         Number of volumes in the series.
     spikes : tuple of int
-        Single baseline volumes that jump out; `baseline_signal` leaves them out.
+        Single volumes that jump out of their neighbours, wherever in the series, but not beside the peak.
+        `baseline_signal` leaves them out, `mend_spikes` fills them in.
     """
 
     n_unsteady: int
@@ -130,9 +131,7 @@ def find_bolus(curve: ArrayLike, *, time_step: float) -> Bolus:
             f"and {MIN_DROP_SD:.0f} SD; check that this is a contrast series and that the mask covers brain"
         )
     end = _first_pass_end(clean / level, arrival, peak, time_step)
-    return Bolus(
-        n_unsteady, arrival, peak, end, raw.size, tuple(i for i in spikes if n_unsteady <= i <= arrival)
-    )
+    return Bolus(n_unsteady, arrival, peak, end, raw.size, tuple(i for i in spikes if i >= n_unsteady))
 
 
 def baseline_signal(signal: NDArray[np.floating], bolus: Bolus) -> NDArray[np.float32]:
@@ -176,6 +175,34 @@ def log_ratio(signal: NDArray[np.floating], bolus: Bolus) -> NDArray[np.float32]
     np.log(ratio, out=ratio)
     np.negative(ratio, out=ratio)
     return np.asarray(np.where(valid, ratio, 0), dtype=np.float32)
+
+
+def mend_spikes(curves: NDArray[np.float32], bolus: Bolus) -> NDArray[np.float32]:
+    """Fill volumes that jump out (spikes, dropped volumes) by a straight line between their neighbours.
+
+    Parameters
+    ----------
+    curves : ndarray, shape (..., t)
+        Signal, −ln(S/S0) or ΔR2*.
+    bolus : Bolus
+        From `find_bolus`.
+
+    Returns
+    -------
+    ndarray, shape (..., t)
+        A new array, or the one given where there is nothing to mend.
+    """
+    if not bolus.spikes:
+        return curves
+    sound = np.setdiff1d(np.arange(bolus.n_times), bolus.spikes)
+    mended = curves.copy()
+    for spike in bolus.spikes:
+        after = int(np.searchsorted(sound, spike))
+        right = sound[min(after, sound.size - 1)]
+        left = sound[max(after - 1, 0)] if after else right
+        part = (spike - left) / (right - left) if right > left else 0.0
+        mended[..., spike] = (1 - part) * curves[..., left] + part * curves[..., right]
+    return mended
 
 
 def first_pass_integral(

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfmap.errors import InputError
-from perfmap.physics.bolus import Bolus, baseline_signal, find_bolus, first_pass_integral, log_ratio
+from perfmap.physics.bolus import (
+    Bolus,
+    baseline_signal,
+    find_bolus,
+    first_pass_integral,
+    log_ratio,
+    mend_spikes,
+)
 
 
 def mean_curve(
@@ -161,3 +168,26 @@ def test_first_pass_integral_is_exact_for_straight_lines() -> None:
     line = np.stack([np.arange(20.0), np.ones(20)])
     # From volume 3 to volume 11 at 2 s: 16 s, mean value 7.
     np.testing.assert_allclose(first_pass_integral(line, bolus, time_step=2.0), [16 * 7, 16])
+
+
+@pytest.mark.parametrize("spikes", [(7,), (7, 22), (0, 1, 30), (39,)])
+def test_spikes_are_filled_by_straight_lines(spikes: tuple[int, ...]) -> None:
+    bolus = Bolus(n_unsteady=0, arrival=9, peak=15, end=25, n_times=40, spikes=spikes)
+    line = np.stack([np.full(40, 2.0), np.arange(40.0)]).astype(np.float32)
+    spoilt = line.copy()
+    spoilt[:, list(spikes)] = -100
+    mended = mend_spikes(spoilt, bolus)
+    np.testing.assert_allclose(mended[0], 2)
+    inner = [spike for spike in spikes if 2 < spike < 39]
+    np.testing.assert_allclose(mended[1, inner], inner)
+
+
+def test_a_dropped_volume_does_not_reach_the_integral() -> None:
+    curve = mean_curve(onset=18)
+    plain = find_bolus(curve, time_step=1.5)
+    dropped = curve.copy()
+    dropped[plain.peak + 5] = 0
+    bolus = find_bolus(dropped, time_step=1.5)
+    found = first_pass_integral(mend_spikes(log_ratio(dropped, bolus), bolus), bolus, time_step=1.5)
+    wanted = first_pass_integral(log_ratio(curve, plain), plain, time_step=1.5)
+    assert float(found) == pytest.approx(float(wanted), rel=0.03)
