@@ -27,8 +27,10 @@ from perfmap.errors import PerfmapError
 from perfmap.phantom.case import draw_case, simulate_case
 from perfmap.phantom.priors import LABELS
 from perfmap.phantom.regimes import REGIMES
+from perfmap.physics.bolus import first_pass_integral, log_ratio
 from perfmap.preprocess.brain import find_brain, voxel_size
 from perfmap.preprocess.motion import correct_motion
+from perfmap.preprocess.white_matter import WhiteMatter, estimate_white_matter
 from perfmap.series import Series
 
 VOLUME_ROWS: dict[str, dict[str, Any]] = {
@@ -39,7 +41,7 @@ VOLUME_ROWS: dict[str, dict[str, Any]] = {
     "BSW, first pass": {"method": "bsw", "window": "first-pass"},
     "bidirectional": {"method": "bidirectional"},
     "bidir., first pass": {"method": "bidirectional", "window": "first-pass"},
-    "CaPTk": {"method": "captk", "maps": ("nrcbv",)},
+    "CaPTk": {"method": "captk", "maps": ("ap_rcbv",)},
 }
 FIGURES = {
     "tissue": "NRMSE_rms of tissue (no CSF, no vessels), scaled alike",
@@ -109,12 +111,17 @@ def regime_figures(regime: str, n_cases: int, n_slices: int) -> dict[str, dict[s
         if regime == "moving":
             ways[" + registration"] = registered(series)
         for end, way in ways.items():
+            try:
+                brain, white = found_once(way)
+            except PerfmapError as error:
+                found["refused"].setdefault(f"all{end}", []).append({str(error): 1.0})
+                continue
             for name, settings in VOLUME_ROWS.items():
-                config = make_config(**{"maps": ("nrcbv",), **settings})
-                add(found, "volume", name + end, way, config, truth)
+                config = make_config(**{"maps": ("rcbv",), **settings})
+                add(found, "volume", name + end, way, config, truth, brain, white)
             for method in DECONVOLUTION_METHODS:
                 config = make_config(method=method, maps=("cbf",))
-                add(found, "flow", method + end, way, config, truth)
+                add(found, "flow", method + end, way, config, truth, brain, white)
     return found
 
 
@@ -125,6 +132,15 @@ def registered(series: Series) -> Series:
     return replace(series, signal=correct_motion(series.signal, voxel_size=size, baseline=baseline)[0])
 
 
+def found_once(series: Series) -> tuple[np.ndarray, WhiteMatter]:
+    """Brain mask and white matter as the engine finds them, once for all methods."""
+    brain = find_brain(series)
+    ratio = log_ratio(series.signal, brain.bolus)
+    plain = first_pass_integral(ratio, brain.bolus, time_step=series.time_step)
+    size = voxel_size(series.affine)
+    return brain.mask, estimate_white_matter(brain.baseline, plain, brain.mask, voxel_size=size)
+
+
 def add(
     found: dict[str, dict[str, list[dict[str, float]]]],
     part: str,
@@ -132,16 +148,20 @@ def add(
     series: Series,
     config: ConventionalConfig,
     truth: dict[str, Any],
+    brain: np.ndarray,
+    white: WhiteMatter,
 ) -> None:
     """Compute one map and append its figures, or the reason why it is refused."""
     (quantity,) = config.maps
     try:
-        array = np.asarray(conventional(series, config, aif="auto").maps[quantity].array)
+        array = np.asarray(conventional(series, config, mask=brain, aif="auto").maps[quantity].array)
+        if part == "volume":
+            array = np.where(brain, array / white.level_of(array), 0)
     except PerfmapError as error:
         found["refused"].setdefault(name, []).append({str(error): 1.0})
         return
     figures = volume_figures(array, truth) if part == "volume" else flow_figures(array, truth)
-    found[part].setdefault(name, []).append(figures)
+    found[part].setdefault(name, []).append({key: float(value) for key, value in figures.items()})
 
 
 def tables(results: dict[str, Any]) -> str:
