@@ -98,6 +98,9 @@ def estimate_displacement(
     """
     problem = _Problem.of(signal, voxel_size, baseline)
     found = screen_motion(signal, problem.fixed, problem.head, voxel_size=voxel_size)
+    # Volumes that are not steady yet look different without having moved.
+    start = range(signal.shape[3])[baseline].start
+    found[:start] = found[start]
     return problem.report(found, corrected=False)
 
 

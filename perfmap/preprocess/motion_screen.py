@@ -96,12 +96,12 @@ def _pooled(volume: FloatArray, factors: list[int]) -> FloatArray:
 
 
 def _robust_fit(design: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    weights = np.ones(len(values))
-    solution = np.zeros(design.shape[1])
+    weights: NDArray[np.floating] = np.ones(len(values))
+    solution: NDArray[np.floating] = np.zeros(design.shape[1])
     for _ in range(_ROUNDS + 1):
         weighted = design * weights[:, None]
         solution = np.linalg.lstsq(weighted.T @ design, weighted.T @ values, rcond=None)[0]
         residual = np.abs(values - design @ solution)
         limit = _ROBUST * 1.4826 * float(np.median(residual)) + 1e-12
         weights = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
-    return np.asarray(solution)
+    return np.asarray(solution, dtype=np.float64)
