@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_series, read_volume
+from perfmap.io.sidecar import read_sidecar
 from perfmap.models.card import InputContract
 from perfmap.phantom.case import draw_case, simulate_case
+from perfmap.phantom.regimes import require_trainable
 from perfmap.phantom.subject import LABELS
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
 from perfmap.preprocess.resample import to_matrix
@@ -257,7 +259,10 @@ def _read_manifest(path: Path) -> Iterator[Patient]:
 
 
 def patient_stack(patient: Patient, inputs: InputContract, *, slices: str) -> Stack:
-    """Training examples of one patient read from disk."""
+    """Training examples of one patient read from disk; a simulated one of a held-out regime is refused."""
+    regime = read_sidecar(patient.series).get("Regime")
+    if isinstance(regime, str):
+        require_trainable(regime)
     series = read_series(patient.series)
     target = read_volume(patient.reference, like=series).array
     labels = None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from perfmap.engine.train import train
 from perfmap.engine.train_config import TrainConfig
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import write_series, write_volume
+from perfmap.io.sidecar import write_json
 from perfmap.models.card import InputContract
 from perfmap.models.checkpoint import load_checkpoint
 from perfmap.series import Volume
@@ -149,3 +151,11 @@ def test_no_pickle_in_a_run_folder(cohort: Path, tmp_path: Path) -> None:
     }
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
     assert np.isfinite(float(log_of(tmp_path)[0]["validation_mae"]))
+
+
+def test_held_out_regimes_are_refused_as_training_data(cohort: Path, tmp_path: Path) -> None:
+    for patient in cohort.iterdir():
+        shutil.copytree(patient, tmp_path / "cohort" / patient.name)
+        write_json({"Regime": "ood-te"}, tmp_path / "cohort" / patient.name / "dsc.json")
+    with pytest.raises(ConfigError, match="ood-te"):
+        train(config_for(tmp_path / "cohort", epochs=1), tmp_path / "run", device="cpu")
