@@ -303,9 +303,9 @@ def _raise_thresholds(
         now = oscillation_index(residue).astype(np.float32)
         smooth = now < limit
         before = index[waiting]
-        part = np.divide(
-            limit - now, before - now, out=np.zeros_like(now), where=smooth & np.isfinite(before)
-        )
+        cut = smooth & np.isfinite(before)
+        gap = np.subtract(before, now, out=np.ones_like(now), where=cut)
+        part = np.where(cut, (limit - np.minimum(now, limit)) / gap, 0)
         out[waiting] = residue + part[:, np.newaxis] * (out[waiting] - residue)
         index[waiting] = now
         waiting = waiting[~smooth]

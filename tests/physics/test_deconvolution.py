@@ -195,6 +195,15 @@ def test_osvd_does_not_depend_on_scale() -> None:
     np.testing.assert_allclose(flows("osvd", 1e-3 * tissue, 1e-3 * artery, step), plain, rtol=1e-3)
 
 
+def test_curves_without_flow_have_none() -> None:
+    """Negative and empty curves go through without a warning, and give no flow."""
+    _, artery, _, _, step = osipi()
+    for name in METHODS:
+        assert not flows(name, np.stack([np.zeros_like(artery), -np.ones_like(artery)]), artery, step)[
+            0
+        ].any()
+
+
 def test_tmax_is_the_delay_with_its_sign() -> None:
     artery = fine_artery(120)[::10]
     for delay in (-3, 0, 2, 5):
