@@ -43,7 +43,23 @@ DECONVOLUTIONS: dict[str, Callable[..., NDArray[np.float32]]] = {
 
 
 class Work:
-    """One run: the voxels inside the mask as rows, and what is computed from them."""
+    """One run: the voxels inside the mask as rows, and what is found on the way.
+
+    Attributes
+    ----------
+    series, config, brain
+        What the run started with.
+    ratio : ndarray, float32, shape (n, t)
+        −ln(S/S0) of the n voxels of the mask; of the first echo where there are two.
+    delta : ndarray, shape (n, t)
+        ΔR2*, 1/s.
+    k2 : ndarray, shape (n,), or None
+        Leakage coefficient, once a leakage correction has run.
+    white_matter_level : float or None
+        What `nrcbv` was divided by.
+    notes : list of str
+        What had to be decided.
+    """
 
     def __init__(
         self, series: Series, config: ConventionalConfig, brain: Brain, second_echo: Series | None
@@ -64,10 +80,12 @@ class Work:
 
     @property
     def bolus(self) -> Bolus:
+        """Of the brain mean."""
         return self.brain.bolus
 
     @property
     def step(self) -> float:
+        """Interval between volumes, s."""
         return self.series.time_step
 
     @property
@@ -77,6 +95,7 @@ class Work:
         return replace(self.bolus, end=self.bolus.n_times) if full else self.bolus
 
     def volume(self, values: Floats, quantity: str) -> Volume:
+        """Map of values of the voxels inside the mask; 0 outside."""
         array = np.zeros(self.brain.mask.shape, dtype=np.float32)
         array[self.brain.mask] = values
         return Volume(array, self.series.affine, quantity)
@@ -195,14 +214,13 @@ def arterial_input(work: Work, aif: ArrayLike | Literal["auto"]) -> NDArray[np.f
         else:
             rng = np.random.default_rng(config.seed)
             found = arterial_input_by_clusters(work.ratio, work.bolus, time_step=work.step, rng=rng)
-        curve = found.curve * scale
+        curve = np.asarray(work.delta[found.voxels].mean(axis=0, dtype=float))
         work.notes.append(f"arterial input: mean of {found.voxels.size} voxels found by {config.aif_method}")
     elif np.shape(aif) == work.brain.mask.shape:
         chosen = np.asarray(aif, dtype=bool)
         if not chosen.any():
             raise InputError("the arterial mask is empty, wanted at least one voxel; draw it on an artery")
-        voxels = mend_spikes(log_ratio(work.series.signal[chosen], work.bolus), work.bolus)
-        curve = voxels.mean(axis=0, dtype=float) * scale
+        curve = _mean_over_arteries(work, chosen)
         work.notes.append(f"arterial input: mean of {int(chosen.sum())} voxels of the mask given")
     else:
         curve = np.asarray(aif, dtype=float)
@@ -223,6 +241,19 @@ def arterial_input(work: Work, aif: ArrayLike | Literal["auto"]) -> NDArray[np.f
         )
     work.notes.append("absolute values take the relaxivity in the artery to be that in tissue")
     return np.asarray(curve)
+
+
+def _mean_over_arteries(work: Work, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean ΔR2* over a mask of arteries, which may lie outside of the brain (with two echoes: inside alone)."""
+    if work.config.method != "dual-echo":
+        ratio = mend_spikes(log_ratio(work.series.signal[chosen], work.bolus), work.bolus)
+        return np.asarray(ratio.mean(axis=0, dtype=float) / (work.series.echo_time or 1.0))
+    rows = chosen[work.brain.mask]
+    if not rows.any():
+        raise InputError(
+            "the arterial mask lies outside of the brain mask; with two echoes it must be inside"
+        )
+    return np.asarray(work.delta[rows].mean(axis=0, dtype=float))
 
 
 def _white_matter_level(work: Work, relative: Floats, nawm: NDArray[np.bool_] | None) -> float:

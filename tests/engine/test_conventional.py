@@ -173,6 +173,18 @@ def test_two_echoes_see_no_t1_leakage() -> None:
     dual = conventional_maps(
         first, method="dual-echo", maps=("nrcbv", "k2"), mask=head.mask, nawm=white, second_echo=second
     )
+    artery = head.shares["grey"] > 0.9
+    absolute = conventional_maps(
+        first,
+        method="dual-echo",
+        maps=("cbv",),
+        mask=head.mask,
+        aif=artery,
+        second_echo=second,
+        window="full",
+    )
+    grey = np.asarray(absolute["cbv"].array)[artery].mean()
+    assert grey == pytest.approx(100 * FACTOR, rel=0.02)
     single = conventional_maps(second, method="full", maps=("nrcbv",), mask=head.mask, nawm=white)
     assert head.error(np.asarray(dual["nrcbv"].array), lesion) < 0.05
     assert head.error(np.asarray(single["nrcbv"].array), lesion) > 0.5
