@@ -150,7 +150,7 @@ def train(
             write_log(folder, state, float(np.mean(losses)), scores)
             if is_best:
                 save_checkpoint(
-                    folder / "model", average, _card_fields(config, source, network, state, scores, ended_by)
+                    folder / "model", average, _card_fields(config, source, network, state, scores)
                 )
             save_state(folder, network, average, optimiser, state)
             on_progress(
@@ -297,7 +297,7 @@ def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
 
 
 def _card_fields(
-    config: TrainConfig, source: Source, network: nn.Module, state: RunState, scores: Scores, ended_by: str
+    config: TrainConfig, source: Source, network: nn.Module, state: RunState, scores: Scores
 ) -> dict[str, Any]:
     quantity = QUANTITIES[config.target]
     return {
@@ -324,7 +324,7 @@ def _card_fields(
             "steps": state.step,
             "seconds": round(state.seconds, 1),
             "slices_per_second": round(state.step * config.batch / max(state.seconds, 1e-9), 2),
-            "ended_by": ended_by,
+            "ended_by": "interrupted",  # until the run ends
             "config": config.model_dump(exclude={"workers"}),
             "perfmap_version": perfmap.__version__,
         },

@@ -90,7 +90,7 @@ class TrainingRecord(_Frozen):
     steps: int
     seconds: float
     slices_per_second: float
-    ended_by: Literal["epochs", "minutes", "patience"]
+    ended_by: Literal["epochs", "minutes", "patience", "interrupted"]
     config: dict[str, Any]
     perfmap_version: str
 
