@@ -78,6 +78,7 @@ def main() -> None:
                         PredictConfig(device="cpu", motion_correction=options.motion_correction),
                         threads=2,
                     )
+                    plain = plain_nrcbv(prediction.prepared).array
                 except InputError:
                     n_refused += 1
                     continue
@@ -88,7 +89,7 @@ def main() -> None:
                 integral = prepared.first_pass
                 maps = {
                     f"{card.name}, as written": network,
-                    "first pass, as written": plain_nrcbv(prepared).array,
+                    "first pass, as written": plain,
                     f"{card.name}, normalised alike": network / network[nawm].mean(),
                     "first pass, normalised alike": integral / integral[nawm].mean(),
                 }
