@@ -40,7 +40,7 @@ VOLUME_ROWS: dict[str, dict[str, Any]] = {
     "BSW": {"method": "bsw"},
     "BSW, first pass": {"method": "bsw", "window": "first-pass"},
     "bidirectional": {"method": "bidirectional"},
-    "bidir., first pass": {"method": "bidirectional", "window": "first-pass"},
+    "bidirectional, first pass": {"method": "bidirectional", "window": "first-pass"},
     "CaPTk": {"method": "captk", "maps": ("ap_rcbv",)},
 }
 FIGURES = {

@@ -26,7 +26,8 @@ def conventional(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="first-pass or full; by default full for full, bsw, bidirectional and dual-echo.",
+            help="What is integrated: first-pass or full; by default full for full, bsw, bidirectional and "
+            "dual-echo.",
         ),
     ] = None,
     maps: Annotated[

@@ -57,8 +57,8 @@ class ConventionalConfig(BaseModel):
     method : str
         What the volume maps are computed with.
     window : str or None
-        ``first-pass`` or ``full``; None takes the method's own: full for ``full`` and the leakage corrections,
-        first-pass for the rest.
+        What is integrated: ``first-pass`` or ``full``; None takes the method's own: full for ``full`` and the
+        leakage corrections, first-pass for the rest. Leakage is always fitted over the whole series.
     maps : tuple of str
         Identifiers of `perfmap.quantities`; empty takes the method's own.
     hematocrit_factor : float

@@ -155,8 +155,10 @@ def _gamma_area(work: Work) -> Floats:
 
 def _leakage_fit(work: Work) -> LeakageFit:
     reference = work.delta[non_enhancing(work.delta, work.bolus)].mean(axis=0, dtype=float)
-    used = slice(work.bolus.n_unsteady, work.window_bolus.end)
-    # Before the steady state there is no agent: those volumes must not enter the running integral.
+    # K1 and K2 are always read from all steady volumes, whatever the window of the integral: inside the first
+    # pass alone the leakage term is nearly that of a late arrival. Before the steady state there is no agent,
+    # and those volumes must not enter the running integral.
+    used = slice(work.bolus.n_unsteady, None)
     reference[: work.bolus.n_unsteady] = 0
     fit = fit_bidirectional if work.config.method == "bidirectional" else fit_bsw
     return fit(work.delta, reference, time_step=work.step, window=used)

@@ -147,6 +147,21 @@ def test_no_bolus_no_reference() -> None:
         fit_bsw(np.ones((3, 80)), np.zeros(80), time_step=STEP)
 
 
+def test_late_tissue_is_taken_for_leakage_least_where_the_whole_series_is_fitted(
+    reference: np.ndarray,
+) -> None:
+    """Stroke: no leakage, arrival 4.5 s later, transit 10 s longer. Volume over the first pass of the brain."""
+    kernel = np.exp(-np.arange(80) * STEP / 10)
+    late = np.roll(np.convolve(reference, kernel / kernel.sum())[:80], 3)
+    late[:3] = 0
+    lost = {}
+    for name, window in (("whole", slice(None)), ("first pass", slice(0, BOLUS.end))):
+        fit = fit_bsw(late, reference, time_step=STEP, window=window)
+        assert fit.k2 < 0
+        lost[name] = 1 - fit.corrected[BOLUS.window].sum() / late[BOLUS.window].sum()
+    assert lost["whole"] < 0.5 * lost["first pass"]
+
+
 def test_two_echoes_cancel_t1() -> None:
     rng = np.random.default_rng(4)
     delta, enhancement = rng.uniform(0, 20, 50), rng.uniform(-0.5, 0.5, 50)
