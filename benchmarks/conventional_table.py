@@ -57,6 +57,14 @@ FLOW_FIGURES = {
     "flow_ratio": "Error of the ratio of grey to white matter in CBF, %",
 }
 SEED = 770_000
+HEAD = """# Conventional methods against true nrCBV, regime by regime
+
+Made by `python benchmarks/conventional_table.py --output docs/conventional_table.md`: {cases} cases a regime,
+{slices} slices, means over the cases. `BSW, first pass` is `--method bsw --window first-pass`. *Scaled alike*: each
+map divided by its mean over the true white matter; *as written*: by perfmap's own estimate of white matter. What the
+figures are stands in [metrics.md](metrics.md), what the regimes are in [simulator.md](simulator.md).
+
+"""
 
 
 def simulated(regime: str, number: int, n_slices: int) -> tuple[Series, dict[str, Any]]:
@@ -210,7 +218,8 @@ def main() -> None:
             print(f"{regime} done", file=sys.stderr, flush=True)
             if options.json:
                 options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    text = tables({regime: results[regime] for regime in options.regimes})
+    head = HEAD.format(cases=options.cases, slices=options.slices)
+    text = head + tables({regime: results[regime] for regime in options.regimes})
     if options.output:
         options.output.write_text(text, encoding="utf-8")
     else:
