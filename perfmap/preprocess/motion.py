@@ -1,8 +1,9 @@
-"""Rigid motion between the volumes of a series: measured cheaply, corrected only where it is worth it.
+"""Rigid motion between the volumes of a series: measured quickly, corrected only where it is worth it.
 
-Every resampling blurs, so a series that lies still is left alone. Mutual information is the measure throughout
-(Mattes et al. 2003, doi 10.1109/TMI.2003.809072): the bolus changes the intensities, and differently in every
-tissue, so a difference of intensities would take the bolus for motion.
+Every resampling blurs, so a series that lies still is left alone. Motion is found by `screen_motion`, a fit to first
+order that is repeated on the moved volumes. Mutual information (Mattes et al. 2003, doi 10.1109/TMI.2003.809072) was
+tried first: during the bolus it took the unequal loss of signal for motion and made maps worse than no correction;
+see docs/decisions/0002-motion.md.
 """
 
 from __future__ import annotations
@@ -27,18 +28,11 @@ THRESHOLD = 1.0
 """Displacement, mm, above which ``auto`` registers. On simulated series the quick look finds at most 0.7 mm where
 nothing moves (the bolus itself looks like a little motion) and at least 2.9 mm in the regime ``moving``."""
 
-_N_BINS = 40
-_SAMPLING = 0.2  # share of the voxels that the measure looks at …
-_MIN_SAMPLES = 40_000  # … or as many voxels as this, where the volume is small
-_SEED = 20190421
 _N_THREADS = 1
+_ROUNDS = 6
+_SETTLED = 0.1  # mm; a volume whose last step was smaller is in place
 _FEW_SLICES = 4  # below this many slices only motion within the slice can be told
 _PADDED_SLICES = 5
-_FINEST = 1.5  # mm; registration gains nothing from voxels smaller than this in an EPI series
-_LEVEL_SIGMA = {2: 1.0, 1: 0.5}  # smoothing of the two levels, in voxels
-_STEP = 0.02  # mm; results are rounded to this, below which the optimiser's path is chance
-_LEVELS = 4096  # grey levels that registration sees: a factor on the signal then changes nothing
-_HEAD_RADIUS = 65.0  # mm; weighs rotations against translations
 
 
 @dataclass(frozen=True)
@@ -97,10 +91,7 @@ def estimate_displacement(
         If the series is not 4D, is flat, or the baseline holds no volume.
     """
     problem = _Problem.of(signal, voxel_size, baseline)
-    found = screen_motion(signal, problem.fixed, problem.head, voxel_size=voxel_size)
-    # Volumes that are not steady yet look different without having moved.
-    start = range(signal.shape[3])[baseline].start
-    found[:start] = found[start]
+    found = _steady(screen_motion(signal, problem.fixed, problem.head, voxel_size=voxel_size), baseline)
     return problem.report(found, corrected=False)
 
 
@@ -148,9 +139,26 @@ def correct_motion(
         if seen.max_displacement <= threshold:
             return signal, seen
     problem = _Problem.of(signal, voxel_size, baseline)
-    found = problem.fine(problem.coarse())
+    found = np.zeros((signal.shape[3], 6))
+    moved = signal.copy()
+    active = np.arange(signal.shape[3])
+    for _ in range(_ROUNDS):
+        step = np.zeros_like(found)
+        step[active] = screen_motion(moved[..., active], problem.fixed, problem.head, voxel_size=voxel_size)
+        step = _steady(step, baseline)
+        found = found + step
+        active = np.flatnonzero(problem.report(step, corrected=False).displacement > _SETTLED)
+        if not active.size:
+            break
+        moved[..., active] = problem.resample(found[active], signal[..., active])
     report = problem.report(found, corrected=True, threshold=threshold if mode == "auto" else None)
-    return problem.resample(found), report
+    return moved, report
+
+
+def _steady(found: NDArray[np.float64], baseline: slice) -> NDArray[np.float64]:
+    """Volumes that are not steady yet look different without having moved: they take the first steady one's place."""
+    start = range(len(found))[baseline].start
+    return np.where(np.arange(len(found))[:, None] < start, found[start], found)
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,6 @@ class _Problem:
     voxel_size: tuple[float, float, float]
     fixed: FloatArray
     head: NDArray[np.bool_]
-    order: list[tuple[int, int | None]]
 
     @classmethod
     def of(cls, signal: FloatArray, voxel_size: tuple[float, float, float], baseline: slice) -> _Problem:
@@ -178,7 +185,7 @@ class _Problem:
                 "the mean of the baseline is flat, wanted an image of a head: check file and scaling"
             )
         head = fixed > 0.5 * threshold_otsu(np.minimum(fixed, np.percentile(fixed, 98)))
-        return cls(signal, voxel_size, fixed, head, _outwards(steady[len(steady) // 2], signal.shape[3]))
+        return cls(signal, voxel_size, fixed, head)
 
     @property
     def across(self) -> int:
@@ -189,24 +196,9 @@ class _Problem:
     def in_plane_only(self) -> bool:
         return self.signal.shape[self.across] < _FEW_SLICES
 
-    def coarse(self) -> NDArray[np.float64]:
-        """Parameters from volumes shrunk by two, each started from its neighbour's. Shape (t, 6)."""
-        found = np.zeros((self.signal.shape[3], 6))
-        level = _Level.of(self, shrink=2)
-        for volume, neighbour in self.order:
-            start = found[neighbour] if neighbour is not None else np.zeros(6)
-            found[volume] = level.register(self.signal[..., volume], start)
-        return found
-
-    def fine(self, coarse: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Parameters from full resolution, started from the coarse ones. Shape (t, 6)."""
-        level = _Level.of(self, shrink=1)
-        found = np.stack([level.register(self.signal[..., t], start) for t, start in enumerate(coarse)])
-        step = np.array([_STEP / _HEAD_RADIUS] * 3 + [_STEP] * 3)
-        return np.round(found / step) * step
-
-    def resample(self, parameters: NDArray[np.float64]) -> FloatArray:
-        moved = np.empty_like(self.signal)
+    def resample(self, parameters: NDArray[np.float64], signal: FloatArray) -> FloatArray:
+        """Volumes brought back by their parameters; one row a volume."""
+        moved = np.empty_like(signal)
         resampler = sitk.ResampleImageFilter()
         resampler.SetReferenceImage(self.image(self.fixed))
         resampler.SetInterpolator(sitk.sitkBSpline)
@@ -214,7 +206,7 @@ class _Problem:
         resampler.SetNumberOfThreads(_N_THREADS)
         for t, row in enumerate(parameters):
             resampler.SetTransform(_transform(row))
-            volume = sitk.GetArrayFromImage(resampler.Execute(self.image(self.signal[..., t])))
+            volume = sitk.GetArrayFromImage(resampler.Execute(self.image(signal[..., t])))
             nx, ny, nz = self.fixed.shape
             moved[..., t] = np.maximum(volume.T[:nx, :ny, :nz], 0)
         return moved
@@ -248,53 +240,6 @@ class _Problem:
         )
 
 
-@dataclass(frozen=True)
-class _Level:
-    """One resolution: the fixed image and its head at that resolution, and how to bring a volume there."""
-
-    problem: _Problem
-    factors: list[int]
-    sigma: float
-    fixed: Any
-    head: Any
-
-    @classmethod
-    def of(cls, problem: _Problem, *, shrink: int) -> _Level:
-        factors = [shrink * max(1, round(_FINEST / edge)) for edge in problem.voxel_size]
-        if problem.in_plane_only or max(problem.voxel_size) > 1.5 * np.median(problem.voxel_size):
-            factors[problem.across] = 1
-        sigma = _LEVEL_SIGMA[shrink] * float(np.median(problem.voxel_size))
-        head = sitk.Shrink(problem.image(problem.head.astype(np.float32)), factors) > 0.5
-        return cls(problem, factors, sigma, _at_level(problem, problem.fixed, factors, sigma), head)
-
-    def register(self, volume: FloatArray, start: NDArray[np.float64]) -> NDArray[np.float64]:
-        transform = _transform(start)
-        method = sitk.ImageRegistrationMethod()
-        method.SetNumberOfThreads(_N_THREADS)
-        method.SetMetricAsMattesMutualInformation(_N_BINS)
-        method.SetMetricSamplingStrategy(method.RANDOM)
-        share = max(_SAMPLING, min(1.0, _MIN_SAMPLES / self.fixed.GetNumberOfPixels()))
-        method.SetMetricSamplingPercentage(share, _SEED)
-        method.SetMetricFixedMask(self.head)
-        method.SetInterpolator(sitk.sitkLinear)
-        method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=0.5, minStep=0.005, numberOfIterations=60, relaxationFactor=0.5
-        )
-        method.SetOptimizerScales([_HEAD_RADIUS**2] * 3 + [1.0] * 3)
-        if self.problem.in_plane_only:
-            across = np.arange(3) == self.problem.across
-            method.SetOptimizerWeights([float(free) for free in (*across, *~across)])
-        method.SetInitialTransform(transform, inPlace=True)
-        method.Execute(self.fixed, _at_level(self.problem, volume, self.factors, self.sigma))
-        return np.array(transform.GetParameters())
-
-
-def _at_level(problem: _Problem, volume: FloatArray, factors: list[int], sigma: float) -> Any:
-    level = _LEVELS / float(np.percentile(problem.fixed[problem.head], 98))
-    image = problem.image(np.round(np.nan_to_num(volume, posinf=0, neginf=0) * level))
-    return sitk.Shrink(sitk.DiscreteGaussian(image, [sigma**2] * 3), factors)
-
-
 def _transform(parameters: NDArray[np.float64]) -> Any:
     transform = sitk.Euler3DTransform()
     transform.SetParameters([float(value) for value in parameters])
@@ -305,10 +250,3 @@ def _moved(parameters: NDArray[np.float64], points: NDArray[np.float64]) -> NDAr
     transform = _transform(parameters)
     matrix = np.array(transform.GetMatrix()).reshape(3, 3)
     return points @ matrix.T + parameters[3:]
-
-
-def _outwards(first: int, n_times: int) -> list[tuple[int, int | None]]:
-    """Order of work: from `first` to both ends, each volume with the neighbour it starts from."""
-    order: list[tuple[int, int | None]] = [(first, None)]
-    order += [(t, t - 1) for t in range(first + 1, n_times)]
-    return order + [(t, t + 1) for t in range(first - 1, -1, -1)]
