@@ -1,6 +1,6 @@
 """Rigid motion between the volumes of a series: measured quickly, corrected only where it is worth it.
 
-Every resampling blurs, so a series that lies still is left alone. Motion is found by `screen_motion`, a fit to first
+Every resampling blurs, so a series that lies still is left alone. Motion is found by `MotionScreen`, a fit to first
 order that is repeated on the moved volumes. Mutual information (Mattes et al. 2003, doi 10.1109/TMI.2003.809072) was
 tried first: during the bolus it took the unequal loss of signal for motion and made maps worse than no correction;
 see docs/decisions/0002-motion.md.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from perfmap.errors import ConfigError, InputError
 from perfmap.preprocess.mask import threshold_otsu
-from perfmap.preprocess.motion_screen import screen_motion
+from perfmap.preprocess.motion_screen import FEW_SLICES, MotionScreen
 from perfmap.preprocess.slices import slice_axis
 from perfmap.series import FloatArray
 
@@ -31,7 +31,6 @@ nothing moves (the bolus itself looks like a little motion) and at least 2.9 mm 
 _N_THREADS = 1
 _ROUNDS = 6
 _SETTLED = 0.1  # mm; a volume whose last step was smaller is in place
-_FEW_SLICES = 4  # below this many slices only motion within the slice can be told
 _PADDED_SLICES = 5
 
 
@@ -69,7 +68,7 @@ class MotionReport:
 def estimate_displacement(
     signal: FloatArray, *, voxel_size: tuple[float, float, float], baseline: slice
 ) -> MotionReport:
-    """Measure how far the head moved, quickly and to first order, on shrunk volumes; see `screen_motion`.
+    """Measure how far the head moved, quickly and to first order, on shrunk volumes; see `MotionScreen`.
 
     Parameters
     ----------
@@ -91,7 +90,9 @@ def estimate_displacement(
         If the series is not 4D, is flat, or the baseline holds no volume.
     """
     problem = _Problem.of(signal, voxel_size, baseline)
-    found = _steady(screen_motion(signal, problem.fixed, problem.head, voxel_size=voxel_size), baseline)
+    screen = MotionScreen.of(problem.fixed, problem.head, voxel_size=voxel_size)
+    found = np.stack([screen.fit(signal[..., t]) for t in range(signal.shape[3])])
+    found = _steady(found, baseline)
     return problem.report(found, corrected=False)
 
 
@@ -139,18 +140,13 @@ def correct_motion(
         if seen.max_displacement <= threshold:
             return signal, seen
     problem = _Problem.of(signal, voxel_size, baseline)
-    found = np.zeros((signal.shape[3], 6))
-    moved = signal.copy()
-    active = np.arange(signal.shape[3])
-    for _ in range(_ROUNDS):
-        step = np.zeros_like(found)
-        step[active] = screen_motion(moved[..., active], problem.fixed, problem.head, voxel_size=voxel_size)
-        step = _steady(step, baseline)
-        found = found + step
-        active = np.flatnonzero(problem.report(step, corrected=False).displacement > _SETTLED)
-        if not active.size:
-            break
-        moved[..., active] = problem.resample(found[active], signal[..., active])
+    screen = MotionScreen.of(problem.fixed, problem.head, voxel_size=voxel_size)
+    found = _steady(
+        np.stack([problem.place(screen, signal[..., t]) for t in range(signal.shape[3])]), baseline
+    )
+    moved = np.empty_like(signal)
+    for t, row in enumerate(found):
+        moved[..., t] = problem.resample(row, signal[..., t])
     report = problem.report(found, corrected=True, threshold=threshold if mode == "auto" else None)
     return moved, report
 
@@ -194,22 +190,30 @@ class _Problem:
 
     @property
     def in_plane_only(self) -> bool:
-        return self.signal.shape[self.across] < _FEW_SLICES
+        return self.signal.shape[self.across] < FEW_SLICES
 
-    def resample(self, parameters: NDArray[np.float64], signal: FloatArray) -> FloatArray:
-        """Volumes brought back by their parameters; one row a volume."""
-        moved = np.empty_like(signal)
+    def place(self, screen: MotionScreen, volume: FloatArray) -> NDArray[np.float64]:
+        """Rigid parameters of a volume: the fit, repeated on the volume brought back by what was found so far."""
+        found, moved = np.zeros(6), volume
+        for _ in range(_ROUNDS):
+            step = screen.fit(moved)
+            found = found + step
+            if self.report(step[None], corrected=False).max_displacement < _SETTLED:
+                break
+            moved = self.resample(found, volume)
+        return found
+
+    def resample(self, parameters: NDArray[np.float64], volume: FloatArray) -> FloatArray:
+        """A volume brought back by its parameters, with cubic B-splines, nothing below 0."""
         resampler = sitk.ResampleImageFilter()
         resampler.SetReferenceImage(self.image(self.fixed))
         resampler.SetInterpolator(sitk.sitkBSpline)
         resampler.SetUseNearestNeighborExtrapolator(True)
         resampler.SetNumberOfThreads(_N_THREADS)
-        for t, row in enumerate(parameters):
-            resampler.SetTransform(_transform(row))
-            volume = sitk.GetArrayFromImage(resampler.Execute(self.image(signal[..., t])))
-            nx, ny, nz = self.fixed.shape
-            moved[..., t] = np.maximum(volume.T[:nx, :ny, :nz], 0)
-        return moved
+        resampler.SetTransform(_transform(parameters))
+        nx, ny, nz = volume.shape
+        array = sitk.GetArrayFromImage(resampler.Execute(self.image(volume))).T[:nx, :ny, :nz]
+        return np.maximum(array, np.float32(0))
 
     def image(self, volume: FloatArray) -> Any:
         """ITK image with the origin in the middle of the field of view; few slices are repeated outwards."""

@@ -8,6 +8,8 @@ on the signal changes nothing. Far motion is underestimated, but never overlooke
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -19,64 +21,80 @@ _ROBUST = 3.0  # a voxel counts less once its residual exceeds this many robust 
 _ROUNDS = 2
 _POOLED = 4.0  # mm; volumes are shrunk to about this
 _MAX_VOXELS = 12_000
+FEW_SLICES = 4  # below this many slices only motion within the slice can be told
 
 
-def screen_motion(
-    signal: FloatArray, fixed: FloatArray, head: NDArray[np.bool_], *, voxel_size: tuple[float, float, float]
-) -> NDArray[np.float64]:
-    """Rigid motion of every volume against `fixed`, to first order.
+@dataclass(frozen=True)
+class MotionScreen:
+    """Everything about the head at rest that the fit of a volume needs; made by `MotionScreen.of`."""
 
-    Parameters
-    ----------
-    signal : ndarray, float32, shape (x, y, z, t)
-        Signal, arbitrary unit.
-    fixed : ndarray, float32, shape (x, y, z)
-        The head at rest.
-    head : ndarray of bool, shape (x, y, z)
-        Where it is.
-    voxel_size : tuple of float
-        Edge lengths of a voxel along x, y and z, mm.
+    factors: list[int]
+    sigma: list[float]
+    where: tuple[NDArray[np.intp], ...]
+    level: float
+    design: NDArray[np.float64]
+    seen: NDArray[np.bool_]
 
-    Returns
-    -------
-    ndarray, float64, shape (t, 6)
-        Rotations about x, y, z (rad) and translations along x, y, z (mm); 0 for what a single slice cannot tell.
-    """
-    factors = [_shrink(edge, n) for edge, n in zip(voxel_size, fixed.shape, strict=True)]
-    fixed = _pooled(np.nan_to_num(fixed, posinf=0.0, neginf=0.0), factors)
-    head = _pooled(head.astype(np.float32), factors) > 0.5
-    edges = np.asarray(voxel_size) * factors
-    sigma = [_SMOOTHING / edge if n > 1 else 0.0 for edge, n in zip(edges, fixed.shape, strict=True)]
-    rest = ndimage.gaussian_filter(fixed.astype(np.float64), sigma)
-    places = np.argwhere(head)
-    places = places[:: max(1, len(places) // _MAX_VOXELS)]
-    where = tuple(places.T)
-    points = (places - (np.asarray(fixed.shape) - 1) / 2) * edges
-    gradient = np.stack(
-        [
-            np.gradient(rest, edge, axis=axis)[where] if n > 1 else np.zeros(len(places))
-            for axis, (edge, n) in enumerate(zip(edges, fixed.shape, strict=True))
-        ],
-        axis=-1,
-    )  # (n, 3)
-    at_rest = rest[where] / rest[where].mean()
-    nuisance = np.column_stack([at_rest, at_rest**2, at_rest[:, None] * points / points.std()])
-    # A head that moves by +v shows at a point what was at the point − v.
-    shifts = -gradient
-    turns = -np.cross(points, gradient)
-    rigid = np.column_stack([turns, shifts]) / rest[where].mean()
-    seen = np.abs(rigid).max(axis=0) > 0
-    few_slices = [i for i, n in enumerate(fixed.shape) if n < 4]
-    for axis in few_slices:  # through the slices nothing can be told
-        seen[3 + axis] = False
-        seen[[a for a in range(3) if a != axis]] = False
-    design = np.column_stack([nuisance, rigid[:, seen]])
-    found = np.zeros((signal.shape[3], 6))
-    for t in range(signal.shape[3]):
-        volume = _pooled(np.nan_to_num(signal[..., t], posinf=0.0, neginf=0.0), factors)
-        values = ndimage.gaussian_filter(volume, sigma)[where].astype(np.float64) / rest[where].mean()
-        found[t, seen] = _robust_fit(design, values)[nuisance.shape[1] :]
-    return found
+    @classmethod
+    def of(
+        cls, fixed: FloatArray, head: NDArray[np.bool_], *, voxel_size: tuple[float, float, float]
+    ) -> MotionScreen:
+        """Prepare for volumes of the same head.
+
+        Parameters
+        ----------
+        fixed : ndarray, float32, shape (x, y, z)
+            The head at rest.
+        head : ndarray of bool, shape (x, y, z)
+            Where it is.
+        voxel_size : tuple of float
+            Edge lengths of a voxel along x, y and z, mm.
+        """
+        factors = [_shrink(edge, n) for edge, n in zip(voxel_size, fixed.shape, strict=True)]
+        fixed = _pooled(np.nan_to_num(fixed, posinf=0.0, neginf=0.0), factors)
+        head = _pooled(head.astype(np.float32), factors) > 0.5
+        edges = np.asarray(voxel_size) * factors
+        sigma = [_SMOOTHING / edge if n > 1 else 0.0 for edge, n in zip(edges, fixed.shape, strict=True)]
+        rest = ndimage.gaussian_filter(fixed.astype(np.float64), sigma)
+        places = np.argwhere(head)
+        places = places[:: max(1, len(places) // _MAX_VOXELS)]
+        where = tuple(places.T)
+        points = (places - (np.asarray(fixed.shape) - 1) / 2) * edges
+        gradient = np.stack(
+            [
+                np.gradient(rest, edge, axis=axis)[where] if n > 1 else np.zeros(len(places))
+                for axis, (edge, n) in enumerate(zip(edges, fixed.shape, strict=True))
+            ],
+            axis=-1,
+        )  # (n, 3)
+        level = float(rest[where].mean())
+        at_rest = rest[where] / level
+        nuisance = np.column_stack([at_rest, at_rest**2, at_rest[:, None] * points / points.std()])
+        # A head that moves by +v shows at a point what was at the point − v.
+        rigid = np.column_stack([-np.cross(points, gradient), -gradient]) / level
+        seen = np.abs(rigid).max(axis=0) > 0
+        for axis in (
+            i for i, n in enumerate(fixed.shape) if n < FEW_SLICES
+        ):  # through them nothing can be told
+            seen[3 + axis] = False
+            seen[[a for a in range(3) if a != axis]] = False
+        return cls(factors, sigma, where, level, np.column_stack([nuisance, rigid[:, seen]]), seen)
+
+    def fit(self, volume: FloatArray) -> NDArray[np.float64]:
+        """Rigid motion of a volume of shape (x, y, z) against the head at rest, to first order.
+
+        Returns
+        -------
+        ndarray, float64, shape (6,)
+            Rotations about x, y, z (rad) and translations along x, y, z (mm); 0 for what few slices cannot tell.
+        """
+        pooled = _pooled(np.nan_to_num(volume, posinf=0.0, neginf=0.0), self.factors)
+        values = ndimage.gaussian_filter(pooled, self.sigma)[self.where].astype(np.float64) / self.level
+        found = np.zeros(6)
+        if not self.seen.any():
+            return found
+        found[self.seen] = _robust_fit(self.design, values)[-int(self.seen.sum()) :]
+        return found
 
 
 def _shrink(edge: float, n: int) -> int:
