@@ -76,6 +76,7 @@ def predict(
     *,
     mask: NDArray[np.bool_] | None = None,
     threads: int = 1,
+    in_place: bool = False,
     on_slice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prediction:
     """Predict the map of a series.
@@ -89,6 +90,8 @@ def predict(
         Brain mask; found in the series where it is not given.
     threads : int
         Blocks of slices computed side by side, one thread each; the result does not depend on it.
+    in_place : bool
+        The series may be overwritten by the registered one, which saves its size in memory.
     on_slice : callable
         Called with (slices done, slices in all).
 
@@ -101,7 +104,7 @@ def predict(
     """
     device = choose_device(config.device)
     network = checkpoint.network.to(device)
-    prepared, motion = _prepare_still(series, checkpoint.card.inputs, config, mask)
+    prepared, motion = _prepare_still(series, checkpoint.card.inputs, config, mask, in_place=in_place)
     planes = np.moveaxis(np.zeros(prepared.baseline.shape, dtype=np.float32), prepared.axis, 0)
     filled = [k for k in range(prepared.n_slices) if np.moveaxis(prepared.mask, prepared.axis, 0)[k].any()]
     blocks = [filled[i : i + _BLOCK] for i in range(0, len(filled), _BLOCK)]
@@ -138,7 +141,12 @@ def predict(
 
 
 def _prepare_still(
-    series: Series, inputs: InputContract, config: PredictConfig, mask: NDArray[np.bool_] | None
+    series: Series,
+    inputs: InputContract,
+    config: PredictConfig,
+    mask: NDArray[np.bool_] | None,
+    *,
+    in_place: bool,
 ) -> tuple[Prepared, MotionReport | None]:
     """Prepare a series, and once more after registration where the head moved."""
     prepared = prepare_series(series, inputs, mask=mask)
@@ -148,6 +156,7 @@ def _prepare_still(
         voxel_size=(float(edges[0]), float(edges[1]), float(edges[2])),
         baseline=prepared.bolus.baseline,
         mode=config.motion_correction,
+        in_place=in_place,
     )
     if motion is None or not motion.corrected:
         return prepared, motion

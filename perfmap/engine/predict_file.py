@@ -113,7 +113,9 @@ def predict_file(
         if not mask.any():
             raise InputError(f"mask {mask_path} is empty; wanted voxels above 0 where the brain is")
     read = time.monotonic()
-    prediction = predict(series, checkpoint, config, mask=mask, threads=threads, on_slice=on_slice)
+    prediction = predict(
+        series, checkpoint, config, mask=mask, threads=threads, in_place=True, on_slice=on_slice
+    )
     predicted = time.monotonic()
 
     sidecar = map_sidecar(

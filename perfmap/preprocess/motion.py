@@ -103,6 +103,7 @@ def correct_motion(
     baseline: slice,
     mode: str = "auto",
     threshold: float = THRESHOLD,
+    in_place: bool = False,
 ) -> tuple[FloatArray, MotionReport | None]:
     """Bring every volume to the position of the baseline.
 
@@ -114,6 +115,8 @@ def correct_motion(
         ``"auto"``: only if the largest displacement, quickly measured, exceeds `threshold`; ``"on"``; ``"off"``.
     threshold : float
         mm; read in mode ``"auto"`` alone.
+    in_place : bool
+        Write into `signal` itself, for series of which two do not fit into memory.
 
     Returns
     -------
@@ -144,7 +147,7 @@ def correct_motion(
     found = _steady(
         np.stack([problem.place(screen, signal[..., t]) for t in range(signal.shape[3])]), baseline
     )
-    moved = np.empty_like(signal)
+    moved = signal if in_place else np.empty_like(signal)
     for t, row in enumerate(found):
         moved[..., t] = problem.resample(row, signal[..., t])
     report = problem.report(found, corrected=True, threshold=threshold if mode == "auto" else None)

@@ -212,3 +212,13 @@ def test_refusals_say_what_was_wanted() -> None:
         estimate_displacement(series[..., 0], voxel_size=VOXEL, baseline=BASELINE)
     with pytest.raises(ConfigError, match="auto, on, off"):
         correct_motion(series, voxel_size=VOXEL, baseline=BASELINE, mode="yes")
+
+
+def test_in_place_gives_the_same_series() -> None:
+    true = path(slice(5, None), [0, 0, 1.0, 1.5, 0, 1.0])
+    series = moving_series(true)[..., :7]
+    apart, _ = correct_motion(series.copy(), voxel_size=VOXEL, baseline=BASELINE, mode="on")
+    given = series.copy()
+    same, _ = correct_motion(given, voxel_size=VOXEL, baseline=BASELINE, mode="on", in_place=True)
+    assert same is given
+    assert np.array_equal(apart, same)
