@@ -61,6 +61,29 @@ class InputContract(_Frozen):
         return self
 
 
+class Uncertainty(_Frozen):
+    """How the second channel of a network's output becomes a standard deviation.
+
+    The network gives (b, 2, h, w): the map, and the natural logarithm of the standard deviation in the map's own
+    scale, before both are divided by the level of white matter.
+
+    Attributes
+    ----------
+    distribution : {"gaussian", "laplace"}
+        Likelihood that the network was trained with. ``laplace``: the second channel is the logarithm of the scale b,
+        and the standard deviation is √2·b.
+    sd_factor : float
+        What the standard deviation is multiplied by to cover as it should; fitted on the validation part.
+    correlation_length_mm : float
+        Distance over which errors of neighbouring voxels are correlated, as exp(−d²/(2·l²)), mm; fitted on the
+        validation part. The mean over a region is as uncertain as that correlation says.
+    """
+
+    distribution: Literal["gaussian", "laplace"] = "gaussian"
+    sd_factor: float = Field(default=1.0, gt=0)
+    correlation_length_mm: float = Field(ge=0)
+
+
 class OutputContract(_Frozen):
     """What the map means.
 
@@ -70,16 +93,52 @@ class OutputContract(_Frozen):
     reference : {"white-matter", "network"}
         What the value 1 stands for. ``white-matter``: the network's map is divided by its own level in the white
         matter that is found in the series; ``network``: it is left as the network gives it.
+    scale : float
+        The network's 1 in the map's unit, so that a network never has to give large numbers.
+    uncertainty : Uncertainty or None
+        None: the network predicts the map alone.
     """
 
     quantity: str = "nrcbv"
     unit: str = "1"
     description: str = "CBV relative to the mean CBV of normal-appearing white matter"
     reference: Literal["white-matter", "network"] = "white-matter"
+    scale: float = Field(default=1.0, gt=0)
+    uncertainty: Uncertainty | None = None
+
+
+class LossCurve(_Frozen):
+    """Losses of every epoch of a run, first to last, as ``log.csv`` has them."""
+
+    training: tuple[float, ...] = ()
+    validation: tuple[float, ...] = ()
 
 
 class TrainingRecord(_Frozen):
-    """Where the weights come from: enough to train them again."""
+    """Where the weights come from: enough to train them again.
+
+    Attributes
+    ----------
+    data : str
+        What the network saw.
+    seed : int
+    n_train_slices, n_validation_slices : int
+        Slices simulated or read for training over the whole run, and slices of the validation part.
+    epochs, best_epoch, steps : int
+        The weights are those of the best epoch.
+    seconds, slices_per_second : float
+        Wall-clock time of all processes together, and slices trained on in a second of it.
+    ended_by : {"patience", "epochs", "minutes", "interrupted"}
+        ``patience``: the validation loss had stopped falling. ``epochs`` and ``minutes``: the budget ended first.
+        ``interrupted``: the run was stopped from outside.
+    config : dict
+        The resolved settings of the run.
+    perfmap_version : str
+    processes : int
+        Processes that trained together.
+    curve : LossCurve or None
+        None in cards from before it was kept.
+    """
 
     data: str
     seed: int
@@ -93,6 +152,8 @@ class TrainingRecord(_Frozen):
     ended_by: Literal["epochs", "minutes", "patience", "interrupted"]
     config: dict[str, Any]
     perfmap_version: str
+    processes: int = Field(default=1, ge=1)
+    curve: LossCurve | None = None
 
 
 class ModelCard(_Frozen):

@@ -11,8 +11,14 @@ from pydantic import ValidationError
 
 from perfmap.errors import ModelError
 from perfmap.models import build_network
-from perfmap.models.card import InputContract, ModelCard
-from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_card, save_checkpoint
+from perfmap.models.card import InputContract, LossCurve, ModelCard, OutputContract, Uncertainty
+from perfmap.models.checkpoint import (
+    find_checkpoint,
+    load_checkpoint,
+    read_card,
+    save_checkpoint,
+    shipped_models,
+)
 
 ARGUMENTS = {"n_times": 45, "widths": [4, 8, 8, 16, 16]}
 
@@ -119,3 +125,25 @@ def test_missing_weights_and_unknown_names(folder: Path) -> None:
 def test_a_card_cannot_contradict_itself() -> None:
     with pytest.raises(ValidationError, match="contradicts"):
         ModelCard(**{**card_fields(), "scale_invariant": False}, sha256="0" * 64)
+
+
+def test_a_card_keeps_the_curve_and_what_an_sd_means(tmp_path: Path, folder: Path) -> None:
+    fields = card_fields()
+    fields["outputs"] = OutputContract(uncertainty=Uncertainty(sd_factor=1.2, correlation_length_mm=3.0))
+    fields["training"] |= {"curve": LossCurve(training=(2.0, 1.0), validation=(2.5, 1.5)), "processes": 2}
+    written = save_checkpoint(tmp_path / "sd", load_checkpoint(folder).network.state_dict(), fields)
+    assert read_card(tmp_path / "sd") == written
+    for wrong in ({"sd_factor": 0.0}, {"correlation_length_mm": -1.0}, {"distribution": "cauchy"}):
+        with pytest.raises(ValidationError):
+            Uncertainty(**{"correlation_length_mm": 3.0, **wrong})
+
+
+def test_cards_from_before_these_fields_are_read(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    for name in ("uncertainty", "scale"):
+        del card["outputs"][name]
+    for name in ("curve", "processes"):
+        del card["training"][name]
+    (folder / "card.json").write_text(json.dumps(card))
+    assert read_card(folder).outputs.uncertainty is None
+    assert all(read_card(shipped).outputs.scale > 0 for shipped in shipped_models().values())
