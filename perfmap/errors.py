@@ -29,5 +29,11 @@ class ModelError(PerfmapError):
     exit_code = 6
 
 
+class QualityError(PerfmapError):
+    """The quality gate refuses the case, and the user has asked that such a map is not written."""
+
+    exit_code = 5
+
+
 class PerfmapWarning(UserWarning):
     """Something the user should know although the work goes on; shown as one line and kept in the manifest."""

@@ -70,6 +70,10 @@ def predict(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a one-file HTML report to look through.")
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Write nothing, and end with 5, where the quality gate says FAIL."),
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Processor cores to use; all of them if not given.")
     ] = None,
@@ -115,11 +119,14 @@ def predict(
             mask_path=mask,
             write_validity=validity,
             overwrite=overwrite,
+            strict=strict,
             threads=threads or os.cpu_count() or 1,
             on_slice=advance,
         )
     for note in done.prediction.notes:
         logger.warning("%s", note)
+    for reason in done.quality.reasons:
+        logger.warning("quality %s", reason)
     if figure is not None:
         from perfmap.report.prediction import write_prediction_figure
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,9 @@ from perfmap.engine.device import choose_device
 from perfmap.errors import InputError, ModelError
 from perfmap.models.card import InputContract
 from perfmap.models.checkpoint import Checkpoint
-from perfmap.preprocess.motion import MotionReport, correct_motion
+from perfmap.preprocess.brain import voxel_size
+from perfmap.preprocess.measures import measure_series
+from perfmap.preprocess.motion import MotionReport, correct_motion, estimate_displacement
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
 from perfmap.preprocess.resample import from_matrix
 from perfmap.preprocess.white_matter import WhiteMatter, estimate_white_matter
@@ -61,12 +63,18 @@ class Prediction:
         How the head moved and whether that was corrected; None where nobody looked.
     notes : tuple of str
         What a reader of the maps must know.
+    measures : mapping of float
+        Quality of the series as it was read, before registration: see `perfmap.preprocess.measures`.
+    white_matter : WhiteMatter or None
+        What the map's scale rests on; None where none was wanted or found.
     """
 
     maps: dict[str, Volume]
     prepared: Prepared
     motion: MotionReport | None = None
     notes: tuple[str, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
+    white_matter: WhiteMatter | None = None
 
 
 def predict(
@@ -104,7 +112,9 @@ def predict(
     """
     device = choose_device(config.device)
     network = checkpoint.network.to(device)
-    prepared, motion = _prepare_still(series, checkpoint.card.inputs, config, mask, in_place=in_place)
+    prepared, motion, measures = _prepare_still(
+        series, checkpoint.card.inputs, config, mask, in_place=in_place
+    )
     planes = np.moveaxis(np.zeros(prepared.baseline.shape, dtype=np.float32), prepared.axis, 0)
     filled = [k for k in range(prepared.n_slices) if np.moveaxis(prepared.mask, prepared.axis, 0)[k].any()]
     blocks = [filled[i : i + _BLOCK] for i in range(0, len(filled), _BLOCK)]
@@ -118,13 +128,15 @@ def predict(
             on_slice(done, prepared.n_slices)
     array = np.moveaxis(planes, 0, prepared.axis)
     notes: tuple[str, ...] = ()
+    white_matter: WhiteMatter | None = None
     if not np.isfinite(array[prepared.mask]).all():
         raise ModelError(
             f"model '{checkpoint.card.name}' gives values that are not finite on this series; please report it"
         )
     if checkpoint.card.outputs.reference == "white-matter":
         try:
-            array = array / np.float32(find_white_matter(prepared).level_of(array))
+            white_matter = find_white_matter(prepared)
+            array = array / np.float32(white_matter.level_of(array))
         except InputError as error:
             notes = (f"{error}; the map keeps the network's own scale",)
     outside = np.float32(np.nan if config.outside_is_nan else 0.0)
@@ -137,6 +149,43 @@ def predict(
         prepared=prepared,
         motion=motion,
         notes=(*prepared.notes, *notes),
+        measures=measures,
+        white_matter=white_matter,
+    )
+
+
+def examine(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | None = None) -> Prediction:
+    """Look at a series as `predict` would, without a network and without maps.
+
+    Motion is looked for and left as it is.
+
+    Parameters
+    ----------
+    series : Series
+    inputs : InputContract
+    mask : ndarray of bool, shape (x, y, z), optional
+        Brain mask; found in the series where it is not given.
+
+    Raises
+    ------
+    InputError
+        If the series is refused; see `prepare_series`.
+    """
+    prepared = prepare_series(series, inputs, mask=mask)
+    motion = estimate_displacement(
+        series.signal, voxel_size=voxel_size(series.affine), baseline=prepared.bolus.baseline
+    )
+    try:
+        white_matter, notes = find_white_matter(prepared), prepared.notes
+    except InputError as error:
+        white_matter, notes = None, (*prepared.notes, str(error))
+    return Prediction(
+        maps={},
+        prepared=prepared,
+        motion=motion,
+        notes=notes,
+        measures=measure_series(prepared),
+        white_matter=white_matter,
     )
 
 
@@ -147,9 +196,10 @@ def _prepare_still(
     mask: NDArray[np.bool_] | None,
     *,
     in_place: bool,
-) -> tuple[Prepared, MotionReport | None]:
-    """Prepare a series, and once more after registration where the head moved."""
+) -> tuple[Prepared, MotionReport | None, dict[str, float]]:
+    """Prepare a series, and once more after registration where the head moved; measure it as it was read."""
     prepared = prepare_series(series, inputs, mask=mask)
+    measures = measure_series(prepared)
     edges = np.linalg.norm(series.affine[:3, :3], axis=0)
     signal, motion = correct_motion(
         series.signal,
@@ -159,8 +209,8 @@ def _prepare_still(
         in_place=in_place,
     )
     if motion is None or not motion.corrected:
-        return prepared, motion
-    return prepare_series(replace(series, signal=signal), inputs, mask=mask), motion
+        return prepared, motion, measures
+    return prepare_series(replace(series, signal=signal), inputs, mask=mask), motion, measures
 
 
 def find_white_matter(prepared: Prepared) -> WhiteMatter:

@@ -12,10 +12,12 @@ import numpy as np
 
 from perfmap.engine.predict import PredictConfig, Prediction, predict
 from perfmap.engine.provenance import map_sidecar
-from perfmap.errors import InputError
+from perfmap.engine.quality import QualityReport, Status, assess
+from perfmap.engine.training_range import acquisition_of
+from perfmap.errors import InputError, QualityError
 from perfmap.io.files import check_output, sweep_partial
 from perfmap.io.nifti import read_series, read_volume, write_volume
-from perfmap.io.sidecar import image_stem, sha256_of, sidecar_path, write_json
+from perfmap.io.sidecar import image_stem, read_sidecar, sha256_of, sidecar_path, write_json
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.quantities import RESEARCH_ONLY
 from perfmap.series import Series
@@ -39,6 +41,7 @@ class Done:
     map_path: Path
     validity_path: Path | None
     manifest: dict[str, Any]
+    quality: QualityReport
 
 
 def map_path_for(input_path: Path, output: Path, quantity: str) -> Path:
@@ -58,6 +61,7 @@ def predict_file(
     mask_path: Path | None = None,
     write_validity: bool = False,
     overwrite: bool = False,
+    strict: bool = False,
     threads: int = 1,
     on_slice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Done:
@@ -81,6 +85,8 @@ def predict_file(
         Write ``<map>_validity.nii.gz`` beside the map.
     overwrite : bool
         Whether files may be replaced.
+    strict : bool
+        Refuse a case that fails the quality gate; else its map is written and the reasons stand beside it.
     threads : int
     on_slice : callable
         Called with (slices done, slices in all).
@@ -91,6 +97,8 @@ def predict_file(
         If an input is refused or an output cannot be written.
     ConfigError
         If an output exists and `overwrite` is False.
+    QualityError
+        If the case fails the quality gate and `strict` is True; nothing is written.
     """
     began = time.monotonic()
     map_path = map_path_for(input_path, output, checkpoint.card.outputs.quantity)
@@ -116,6 +124,12 @@ def predict_file(
     prediction = predict(
         series, checkpoint, config, mask=mask, threads=threads, in_place=True, on_slice=on_slice
     )
+    quality = assess(prediction, checkpoint.card, acquisition=acquisition_of(read_sidecar(input_path)))
+    if strict and quality.status is Status.FAIL:
+        raise QualityError(
+            f"{input_path} fails the quality gate: {'; '.join(quality.reasons)}; "
+            "without --strict the map is written with this warning"
+        )
     predicted = time.monotonic()
 
     sidecar = map_sidecar(
@@ -123,6 +137,7 @@ def predict_file(
         prediction,
         checkpoint.card,
         config,
+        quality,
         input_sha256=sha256_of(input_path),
         mask_sha256=sha256_of(mask_path) if mask_path else None,
     )
@@ -148,4 +163,4 @@ def predict_file(
         "threads": threads,
         "device": config.device,
     }
-    return Done(series, prediction, map_path, validity_path, manifest)
+    return Done(series, prediction, map_path, validity_path, manifest, quality)

@@ -8,6 +8,7 @@ import numpy as np
 
 import perfmap
 from perfmap.engine.predict import PredictConfig, Prediction
+from perfmap.engine.quality import QualityReport
 from perfmap.models.card import ModelCard
 from perfmap.preprocess.motion import MotionReport
 from perfmap.preprocess.pipeline import Prepared, Validity
@@ -60,6 +61,7 @@ def map_sidecar(
     prediction: Prediction,
     card: ModelCard,
     config: PredictConfig,
+    quality: QualityReport,
     *,
     input_sha256: str,
     mask_sha256: str | None,
@@ -70,6 +72,8 @@ def map_sidecar(
     ----------
     series, prediction, card, config
         What went into the prediction.
+    quality : QualityReport
+        What the quality gate says of it.
     input_sha256 : str
         Of the input file.
     mask_sha256 : str or None
@@ -92,6 +96,7 @@ def map_sidecar(
         "Input": describe_input(series, sha256=input_sha256),
         "Found": describe_bolus(prepared),
         "Motion": describe_motion(prediction.motion),
+        "Quality": quality.as_dict(),
         "Settings": {**config.model_dump(exclude={"device"}), "mask_sha256": mask_sha256},
         "Notes": [*series.notes, *prediction.notes],
     }

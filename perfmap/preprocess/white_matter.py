@@ -27,10 +27,13 @@ class WhiteMatter:
         Mean first-pass integral of white matter, unit of the map.
     mask : ndarray, bool, shape (x, y, z)
         Voxels that are taken for white matter, to read the level of another map.
+    misfit : float
+        How badly the average brain's outline fits the brain mask: mean squared difference, 0 to 1.
     """
 
     level: float
     mask: NDArray[np.bool_]
+    misfit: float = 0.0
 
     def level_of(self, other: NDArray[np.floating]) -> float:
         """Level of another map of the same brain, shape (x, y, z).
@@ -80,7 +83,8 @@ def estimate_white_matter(
     inside = np.asarray(mask & np.isfinite(first_pass) & (baseline > 0))
     voxels = np.argwhere(inside)
     if voxels.size:
-        share = white_matter_share(place_brain(inside, voxel_size=voxel_size), voxels, voxel_size=voxel_size)
+        placement = place_brain(inside, voxel_size=voxel_size)
+        share = white_matter_share(placement, voxels, voxel_size=voxel_size)
         enough = np.sort(share)[-min(MIN_VOXELS, share.size)]
         chosen = voxels[share >= max(min(PURITY, float(enough)), MIN_PURITY)]
     if not voxels.size or len(chosen) < MIN_VOXELS // 10:
@@ -89,7 +93,7 @@ def estimate_white_matter(
         )
     white = np.zeros(mask.shape, dtype=bool)
     white[tuple(chosen.T)] = True
-    return WhiteMatter(_level(first_pass[white]), white)
+    return WhiteMatter(_level(first_pass[white]), white, placement.misfit)
 
 
 def _level(values: NDArray[np.floating]) -> float:

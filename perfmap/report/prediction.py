@@ -8,6 +8,8 @@ import numpy as np
 
 from perfmap.engine.predict import plain_nrcbv
 from perfmap.engine.predict_file import Done
+from perfmap.engine.quality import QualityReport
+from perfmap.engine.quality_table import THRESHOLDS
 from perfmap.errors import InputError
 from perfmap.io.files import atomic_output
 from perfmap.preprocess.pipeline import Validity
@@ -40,6 +42,18 @@ def _plain_panel(done: Done) -> MapPanel | None:
         return None
 
 
+def _quality_rows(quality: QualityReport) -> dict[str, str]:
+    """Every measure of the gate in words, with its value and verdict."""
+    rows = {}
+    for finding in quality.findings:
+        known = THRESHOLDS.get(finding.name)
+        value = (
+            "" if finding.value is None else f", {finding.value:.3g} {known.unit if known else ''}".rstrip()
+        )
+        rows[known.what if known else finding.name] = f"{finding.status}{value}"
+    return rows
+
+
 def write_prediction_figure(done: Done, path: Path, *, overwrite: bool = False) -> None:
     """Write `prediction_figure` to a file, atomically."""
     with atomic_output(path, overwrite=overwrite) as stream:
@@ -63,10 +77,11 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
         facts={
             "median in the brain": round(float(np.nanmedian(values)), 3),
             "voxels with a reading": int(prepared.mask.sum()),
+            "quality gate": str(done.quality.status),
             "volumes": done.series.n_times,
             "time step, s": done.series.time_step,
         },
-        warnings=sidecar["Notes"],
+        warnings=[*(f"Quality {reason}" for reason in done.quality.reasons), *sidecar["Notes"]],
         pictures=[
             Picture(
                 prediction_figure(done),
@@ -84,6 +99,7 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
             "Input": sidecar["Input"],
             "Found in the series": {key: value for key, value in sidecar["Found"].items() if key != "voxels"},
             "Motion": sidecar["Motion"] or {"looked at": False},
+            "Quality gate": _quality_rows(done.quality),
             "Voxels": sidecar["Found"]["voxels"],
             "Model": sidecar["Model"],
             "Settings": sidecar["Settings"],

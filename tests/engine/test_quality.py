@@ -1,0 +1,198 @@
+"""The quality gate: what it says of good series, of spoilt ones, and in which form."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from perfmap.engine.predict import PredictConfig, Prediction, examine
+from perfmap.engine.predict_file import predict_file
+from perfmap.engine.quality import Finding, QualityReport, Status, assess, judge
+from perfmap.engine.quality_table import THRESHOLDS, Threshold
+from perfmap.engine.training_range import Acquisition, acquisition_of
+from perfmap.errors import QualityError
+from perfmap.io.nifti import write_series
+from perfmap.models import build_network
+from perfmap.models.card import InputContract, ModelCard
+from perfmap.models.checkpoint import Checkpoint
+from perfmap.series import Series
+from tests.heads import head_series
+from tests.models.test_checkpoint import card_fields
+
+INPUTS = InputContract(matrix=32)
+
+
+@pytest.fixture(scope="module")
+def card() -> ModelCard:
+    fields = card_fields()
+    training = {**fields["training"], "data": "simulated DSC-MRI"}
+    return ModelCard(**{**fields, "training": training, "inputs": INPUTS}, sha256="0" * 64)
+
+
+@pytest.fixture(scope="module")
+def head() -> Series:
+    return head_series(shape=(96, 96, 12), n_times=60)[0]
+
+
+@pytest.fixture(scope="module")
+def good(head: Series) -> Prediction:
+    return examine(head, INPUTS)
+
+
+@pytest.fixture
+def gate(card: ModelCard) -> Callable[[Series], dict[str, Status]]:
+    def look(series: Series) -> dict[str, Status]:
+        return {f.name: f.status for f in assess(examine(series, INPUTS), card).findings}
+
+    return look
+
+
+def test_limits_follow_one_another_and_have_grounds() -> None:
+    for name, limit in THRESHOLDS.items():
+        assert limit.grounds, name
+        assert limit.mend, name
+        if limit.warn is not None and limit.fail is not None:
+            assert (limit.warn < limit.fail) == (limit.bad == "above"), name
+
+
+@pytest.mark.parametrize(
+    ("bad", "value", "status"),
+    [
+        ("above", 1.0, Status.PASS),
+        ("above", 1.5, Status.WARN),
+        ("above", 2.5, Status.FAIL),
+        ("below", 2.5, Status.PASS),
+        ("below", 1.5, Status.WARN),
+        ("below", 0.5, Status.FAIL),
+        ("above", math.nan, Status.WARN),
+        ("above", math.inf, Status.FAIL),
+    ],
+)
+def test_judging(bad: str, value: float, status: Status) -> None:
+    warn, fail = (1.0, 2.0) if bad == "above" else (2.0, 1.0)
+    finding = judge("x", value, Threshold("the x", "mm", bad, warn, fail, "g", "mend it"))  # type: ignore[arg-type]
+    assert finding.status is status
+    assert bool(finding.reason) == (status is not Status.PASS)
+    if math.isfinite(value) and status is not Status.PASS:
+        assert finding.reason.startswith(f"the x is {value:.3g} mm, wanted at ")
+        assert finding.reason.endswith("mend it")
+
+
+def test_a_report_is_as_bad_as_its_worst_finding_and_names_it() -> None:
+    rows = (
+        Finding("a", Status.PASS, 1.0),
+        Finding("b", Status.WARN, 2.0, "b is bad"),
+        Finding("c", Status.FAIL, None, "c is worse"),
+    )
+    assert QualityReport(rows[:1]).summary == "PASS"
+    assert QualityReport(rows[:2]).summary == "WARN b"
+    report = QualityReport(rows)
+    assert report.status is Status.FAIL
+    assert report.summary == "FAIL c"
+    assert report.reasons == ("FAIL c: c is worse", "WARN b: b is bad")
+    assert json.loads(json.dumps(report.as_dict()))["status"] == "FAIL"
+
+
+def test_nothing_is_wrong_with_a_good_series(good: Prediction, card: ModelCard) -> None:
+    report = assess(good, card)
+    assert report.status is Status.PASS, report.reasons
+    assert {f.name for f in report.findings} > {
+        "baseline_tsnr",
+        "drop",
+        "motion_left",
+        "brain_misfit",
+        "n_slices",
+    }
+
+
+@pytest.mark.slow
+def test_the_gate_is_cheap(card: ModelCard) -> None:
+    """Measures and judgement of a clinical series cost less than a third of a second of processor time."""
+    series = head_series(shape=(128, 128, 20))[0]
+    prediction = examine(series, INPUTS)
+    from perfmap.preprocess.measures import measure_series
+
+    began = time.process_time()
+    measure_series(prediction.prepared)
+    assess(prediction, card)
+    assert time.process_time() - began < 0.3
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "known"),
+    [
+        ({}, Acquisition()),
+        ({"MagneticFieldStrength": 1.5, "PatientAge": "012Y"}, Acquisition(field_strength=1.5, child=True)),
+        ({"PatientAge": "060Y", "ScanningSequence": "EP"}, Acquisition(child=False)),
+        ({"PatientAge": "018M"}, Acquisition(child=True)),
+        ({"ScanningSequence": "EP_SE"}, Acquisition(spin_echo=True)),
+        ({"ScanningSequence": ["GR", "EP"]}, Acquisition(spin_echo=False)),
+        ({"PulseSequenceType": "Gradient Echo EPI"}, Acquisition(spin_echo=False)),
+        ({"PulseSequenceType": "spin-echo"}, Acquisition(spin_echo=True)),
+        ({"ContrastBolusIngredient": "Ferumoxytol"}, Acquisition(blood_pool_agent=True)),
+        ({"ContrastBolusIngredient": "gadobutrol"}, Acquisition(blood_pool_agent=False)),
+        ({"LossyImageCompression": "01"}, Acquisition(lossy=True)),
+        ({"MagneticFieldStrength": "strong", "PatientAge": [], "ScanningSequence": 7}, Acquisition()),
+        ({"MagneticFieldStrength": True, "PatientAge": True}, Acquisition()),
+    ],
+)
+def test_what_a_sidecar_says(sidecar: dict[str, object], known: Acquisition) -> None:
+    assert acquisition_of(sidecar) == known
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "name", "status"),
+    [
+        (Acquisition(lossy=True), "lossy_source", Status.FAIL),
+        (Acquisition(child=True), "child", Status.WARN),
+        (Acquisition(blood_pool_agent=True), "blood_pool_agent", Status.WARN),
+    ],
+)
+def test_facts_of_the_source(
+    good: Prediction, card: ModelCard, acquisition: Acquisition, name: str, status: Status
+) -> None:
+    found = {f.name: f.status for f in assess(good, card, acquisition=acquisition).findings}
+    assert found[name] is status
+
+
+@pytest.fixture(scope="module")
+def checkpoint(card: ModelCard) -> Checkpoint:
+    torch.manual_seed(3)
+    network = build_network("unet-gru", n_times=45, widths=(4, 4, 8, 8, 8)).eval().requires_grad_(False)
+    return Checkpoint(card=card, network=network)
+
+
+@pytest.fixture
+def clipped(tmp_path: Path, head: Series) -> Path:
+    """A series whose source was compressed with loss."""
+    write_series(replace(head, grid=None), tmp_path / "dsc.nii.gz")
+    (tmp_path / "dsc.json").write_text('{"LossyImageCompression": "01"}')
+    return tmp_path / "dsc.nii.gz"
+
+
+def test_strict_refuses_and_writes_nothing(clipped: Path, checkpoint: Checkpoint) -> None:
+    before = sorted(clipped.parent.iterdir())
+    with pytest.raises(QualityError, match="lossy_source") as raised:
+        predict_file(
+            clipped, clipped.parent / "map.nii.gz", checkpoint, PredictConfig(device="cpu"), strict=True
+        )
+    assert raised.value.exit_code == 5
+    assert sorted(clipped.parent.iterdir()) == before
+
+
+def test_without_strict_the_map_stands_with_its_reasons_beside_it(
+    clipped: Path, checkpoint: Checkpoint
+) -> None:
+    done = predict_file(clipped, clipped.parent / "map.nii.gz", checkpoint, PredictConfig(device="cpu"))
+    assert done.map_path.is_file()
+    written = json.loads((clipped.parent / "map.json").read_text("utf-8"))["Quality"]
+    assert written["status"] == "FAIL"
+    assert written["findings"]["lossy_source"]["reason"]
+    assert written == json.loads(json.dumps(done.quality.as_dict()))
