@@ -83,5 +83,22 @@ _ALL = (
     ),
 )
 
+DICOM_MEANINGS = {
+    "126398": "Relative Regional Blood Volume",
+    "126391": "Absolute Regional Blood Volume",
+    "126390": "Absolute Regional Blood Flow",
+    "113052": "Mean Transit Time",
+    "113069": "Time To Peak",
+    "113084": "Tmax",
+    "126312": "Ktrans",
+    "126303": "Perfusion analysis by Susceptibility MR technique",
+    "129104": "Perfusion image analysis",
+    "109101": "Acquisition Equipment",
+    "121322": "Source image for image processing operation",
+}
+"""Words of the DCM codes used (PS3.16)."""
+DSC_METHOD_CODE = "126303"
+PERFUSION_ANALYSIS_CODE = "129104"
+
 QUANTITIES: dict[str, Quantity] = {quantity.identifier: quantity for quantity in _ALL}
 RESEARCH_ONLY = "Research use only. Not for diagnosis. Trained on simulated data; not clinically validated."

@@ -74,6 +74,14 @@ def predict(
         bool,
         typer.Option("--strict", help="Write nothing, and end with 5, where the quality gate says FAIL."),
     ] = False,
+    dicom: Annotated[
+        Path | None,
+        typer.Option(metavar="OUTDIR", help="Write the map back as DICOM; the input has to be DICOM."),
+    ] = None,
+    dicom_form: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Some of mr,sc,pm. Default: mr,sc, and pm if highdicom is there."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Processor cores to use; all of them if not given.")
     ] = None,
@@ -98,6 +106,8 @@ def predict(
     from perfmap.engine.device import choose_device
     from perfmap.engine.predict import PredictConfig
     from perfmap.engine.predict_file import Timing, map_path_for, predict_file
+    from perfmap.errors import ConfigError
+    from perfmap.io.dicom_out import check_dicom_folder, chosen_forms
     from perfmap.io.files import check_output
     from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
 
@@ -108,6 +118,11 @@ def predict(
     for extra in (figure, report, None if json in (None, "-") else Path(json)):
         if extra is not None:
             check_output(extra, inputs=[input_path, map_path], overwrite=overwrite)
+    if dicom is None and dicom_form is not None:
+        raise ConfigError("--dicom-form needs --dicom OUTDIR")
+    forms = chosen_forms(dicom_form)
+    if dicom is not None:
+        check_dicom_folder(dicom, input_path, overwrite=overwrite)
     logger.info("model %s, sha256 %s", checkpoint.card.name, checkpoint.card.sha256)
     with progress("slices", quiet=quiet) as advance:
         done = predict_file(
@@ -135,6 +150,14 @@ def predict(
         from perfmap.report.prediction import write_prediction_report
 
         write_prediction_report(done, report, overwrite=overwrite)
-    emit_json(done.manifest, json, overwrite=overwrite)
+    manifest = done.manifest
+    if dicom is not None:
+        from perfmap.report.dicom import write_prediction_dicom
+
+        manifest = {
+            **manifest,
+            "dicom": write_prediction_dicom(done, dicom, forms, overwrite=overwrite),
+        }
+    emit_json(manifest, json, overwrite=overwrite)
     if json != "-" and not quiet:
         typer.echo(str(done.map_path))

@@ -15,6 +15,7 @@ from perfmap.engine.provenance import map_sidecar
 from perfmap.engine.quality import QualityReport, Status, assess
 from perfmap.engine.training_range import acquisition_of
 from perfmap.errors import InputError, QualityError
+from perfmap.io.dicom_source import DicomSource
 from perfmap.io.files import check_output, sweep_partial
 from perfmap.io.nifti import read_series, read_volume, write_volume
 from perfmap.io.sidecar import image_stem, read_sidecar, sha256_of, sidecar_path, write_json
@@ -42,6 +43,7 @@ class Done:
     validity_path: Path | None
     manifest: dict[str, Any]
     quality: QualityReport
+    source: DicomSource | None = None  # None for a series that was read from NIfTI
 
 
 def map_path_for(input_path: Path, output: Path, quantity: str) -> Path:

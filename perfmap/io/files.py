@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -102,6 +103,46 @@ def atomic_output(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
         yield stream
 
 
+@contextmanager
+def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty temporary folder to write into, and rename it to `path` when the block ends well.
+
+    A folder that is replaced stands until the new one is whole.
+
+    Raises
+    ------
+    ConfigError
+        If `path` exists and `overwrite` is False.
+    InputError
+        If it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    _refuse_existing(target, overwrite=overwrite)
+    partial = target.parent / PARTIAL_FOLDER / _part_name(target)
+    old = partial.with_name(_part_name(target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_partial(target.parent)
+        partial.mkdir(parents=True)
+        yield partial
+        for written in partial.rglob("*"):
+            _bring_to_disk(written)
+        _refuse_existing(target, overwrite=overwrite)
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+        _bring_to_disk(target.parent)
+    except OSError as error:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise _unwritable(path, error) from error
+    finally:
+        for left_over in (partial, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        with suppress(OSError):
+            partial.parent.rmdir()
+
+
 def sweep_partial(folder: Path) -> list[Path]:
     """Remove what dead processes of this host left in the partial folder of `folder`; list what was removed.
 
@@ -115,7 +156,10 @@ def sweep_partial(folder: Path) -> list[Path]:
             if match is None or match["host"] != _host():
                 continue
             if _start_time(int(match["pid"])) != match["start"]:
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
                 removed.append(path)
         partial.rmdir()
     return removed

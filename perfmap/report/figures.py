@@ -24,7 +24,7 @@ from perfmap.series import Volume
 MAX_SLICES = 24
 """Most slices in one montage; of more, as many are chosen evenly."""
 
-_GREY, _AMBER = "#6f757c", "#f2b134"
+GREY, AMBER = "#6f757c", "#f2b134"
 _SLIVER = 0.05  # of the largest slice
 # Seen from the patient's feet, in front of, or from the left: image rows run down, columns to the right.
 _VIEWS = {
@@ -200,10 +200,10 @@ def _window_of(panel: MapPanel, drawn: NDArray[np.bool_]) -> tuple[float, float]
     return 0.0, top if top > 0 else 1.0
 
 
-def _colours_for(window: tuple[float, float]) -> Colormap:
+def colours_for(window: tuple[float, float]) -> Colormap:
     """Dark to bright, evenly to the eye; from blue to red where 0 lies in the middle."""
     colours: Colormap = mpl.colormaps["coolwarm" if window[0] == -window[1] else "inferno"].with_extremes(
-        bad=_GREY
+        bad=GREY
     )
     return colours
 
@@ -238,7 +238,7 @@ def _draw_maps(
         left = margin + n * step
         quantity = QUANTITIES[panel.quantity]
         window = _window_of(panel, drawn)
-        norm, colours = Normalize(*window), _colours_for(window)
+        norm, colours = Normalize(*window), colours_for(window)
         axes = place(left, header, panel_width, panel_height)
         _draw_montage(axes, panel.volume, drawn, grey, planes, box, layout, axis, norm, colours)
         say(left, 0.30, panel.title or quantity.label, size=12, weight="bold")
@@ -254,14 +254,14 @@ def _draw_maps(
     if (grey | (drawn & ~np.isfinite(panels[0].volume.array))).any():
         text += " Grey: no reading."
     say(margin, page[1] - 0.3, text, size=8, color=DARK.faint)
-    badge = {"boxstyle": "round,pad=0.4", "facecolor": "none", "edgecolor": _AMBER, "linewidth": 0.8}
+    badge = {"boxstyle": "round,pad=0.4", "facecolor": "none", "edgecolor": AMBER, "linewidth": 0.8}
     say(
         page[0] - margin - 0.05,
         0.16,
         "RESEARCH ONLY",
         size=7,
         weight="bold",
-        color=_AMBER,
+        color=AMBER,
         ha="right",
         bbox=badge,
     )
