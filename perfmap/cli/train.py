@@ -87,6 +87,19 @@ def train(
     validation_subjects: Annotated[
         int, typer.Option(min=1, help="Simulated subjects of the validation part.")
     ] = 24,
+    replayed_subjects: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Subjects of earlier epochs seen again in each epoch; all stay in the run folder, 6 MB each.",
+        ),
+    ] = 0,
+    lesion_weight: Annotated[
+        float, typer.Option(help="Weight of lesions in the loss of simulated slices.")
+    ] = 1.0,
+    small_class_weight: Annotated[
+        float, typer.Option(min=0, max=1, help="Weight of vessels and CSF in the loss of simulated slices.")
+    ] = 0.1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 1,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Cores the network uses; all if not given.")
@@ -107,7 +120,7 @@ def train(
 
     from perfmap.cli.training_progress import training_progress
     from perfmap.engine.train import train as run_training
-    from perfmap.engine.train_config import SIMULATOR, TrainConfig
+    from perfmap.engine.train_config import SIMULATOR, TrainConfig, default_inputs
     from perfmap.models.card import InputContract
 
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
@@ -115,11 +128,13 @@ def train(
         name=name or arch,
         architecture=arch,
         arguments={"attention": True} if attention else {},
-        inputs=InputContract(
-            normalisation=normalisation.value,
-            time_alignment="arrival" if is_log_ratio else "as-acquired",
-            interpolation="linear" if is_log_ratio else "nearest",
-            training_max=None if is_log_ratio else 1.0,
+        inputs=default_inputs(arch)
+        if is_log_ratio
+        else InputContract(
+            normalisation="training-max",
+            time_alignment="as-acquired",
+            interpolation="nearest",
+            training_max=1.0,
         ),
         data=SIMULATOR if data is None else str(data),
         target=target,
@@ -131,12 +146,14 @@ def train(
         batch=batch,
         learning_rate=learning_rate,
         schedule=schedule.value,
-        small_class_weight=1.0 if plain_mse else 0.1,
+        small_class_weight=1.0 if plain_mse else small_class_weight,
         balanced=not plain_mse,
         precision=precision.value,
         deterministic=deterministic,
         subjects_per_epoch=subjects,
         validation_subjects=validation_subjects,
+        replayed_subjects=replayed_subjects,
+        lesion_weight=lesion_weight,
         workers=workers,
     )
     folder = output or Path("runs") / config.name

@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from perfmap.engine.dataset import (
     TRAIN,
     VALIDATION,
@@ -36,12 +38,12 @@ class Source:
     close: Callable[[], None]
 
 
-def open_source(config: TrainConfig) -> Source:
-    """The source a config names; InputError or ConfigError if it cannot be used."""
-    return _simulated_source(config) if config.data == SIMULATOR else _cohort_source(config)
+def open_source(config: TrainConfig, folder: Path) -> Source:
+    """The source a config names; InputError or ConfigError if it cannot be used. Subjects are kept in `folder`."""
+    return _simulated_source(config, folder) if config.data == SIMULATOR else _cohort_source(config)
 
 
-def _simulated_source(config: TrainConfig) -> Source:
+def _simulated_source(config: TrainConfig, folder: Path) -> Source:
     if config.target != "nrcbv":
         raise ConfigError(f"target '{config.target}' is not simulated on the fly, only nrcbv; give DATA")
     if config.inputs.normalisation == "training-max":
@@ -49,17 +51,23 @@ def _simulated_source(config: TrainConfig) -> Source:
             "normalisation 'training-max' wants training data on disk; give DATA, or use log-ratio"
         )
     stacks = SimulatedStacks(
-        config.inputs, seed=config.seed, n_slices=config.slices_per_subject, workers=config.workers
+        config.inputs,
+        seed=config.seed,
+        n_slices=config.slices_per_subject,
+        workers=config.workers,
+        folder=folder if config.replayed_subjects else None,
     )
     n = config.subjects_per_epoch
     ahead: dict[int, list[Future[Stack]]] = {}
 
     def training(epoch: int) -> list[Stack]:
-        """Stacks of this epoch; those of the next are begun."""
+        """Stacks of this epoch, new ones and some of earlier epochs; the new ones of the next are begun."""
         for e in (epoch, epoch + 1):
             if e not in ahead and e < config.epochs:
                 ahead[e] = stacks.submit(TRAIN, range(e * n, (e + 1) * n))
-        return [future.result() for future in ahead.pop(epoch)]
+        earlier = np.random.default_rng([config.seed, 98, epoch]).permutation(epoch * n)
+        again = [stacks.kept(TRAIN, int(i)) for i in earlier[: config.replayed_subjects]]
+        return [future.result() for future in ahead.pop(epoch)] + again
 
     def validation() -> list[Stack]:
         return [future.result() for future in stacks.submit(VALIDATION, range(config.validation_subjects))]

@@ -11,18 +11,27 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import perfmap
 from perfmap.engine.dataset import Stack
 from perfmap.engine.device import choose_device
+from perfmap.engine.losses import correction_loss, weighted_mse
 from perfmap.engine.run_folder import RunState, Scores, begin_folder, load_state, save_state, write_log
 from perfmap.engine.sources import Source, open_source
 from perfmap.engine.train_config import TrainConfig
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract
 from perfmap.models.checkpoint import CARD, read_card, save_checkpoint
+from perfmap.preprocess.features import MAPS, SCALARS, rescale
 from perfmap.quantities import QUANTITIES
+from perfmap.series import FloatArray
+
+_ALIKE = 8  # batches whose slices are sorted by size before they are cut
+# How prediction's two passes find the scale of a series: shares and spreads (standard deviations of the logarithm).
+_SECOND_PASS, _LEVEL_SPREAD, _MEAN_SPREAD = 0.65, 0.03, 0.15
+_ECHO_TIME_UNKNOWN = 0.15
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def train(
     torch.use_deterministic_algorithms(config.deterministic)
     begin_folder(config, folder, resume=resume)
 
-    source = open_source(config)
+    source = open_source(config, folder / "stacks")
     inputs = source.inputs
     network = build_network(config.architecture, n_times=inputs.n_times, **config.arguments)
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -107,15 +116,17 @@ def train(
             rng = np.random.default_rng([config.seed, 99, epoch])
             losses: list[float] = []
             network.train()
-            for curves, valid, target, weight in _batches(stacks, config, rng, source.passes):
+            for batch in _batches(stacks, config, rng, source.passes):
                 share = max(
                     (epoch + len(losses) / n_batches) / config.epochs,
                     (time.monotonic() - began) / 60 / config.minutes if config.minutes else 0.0,
                 )
                 _set_learning_rate(optimiser, _scheduled(config, state.learning_rate, share))
                 with torch.autocast(where.type, dtype=torch.bfloat16, enabled=use_bf16):
-                    predicted = network(curves.to(where, memory_format=torch.channels_last), valid.to(where))
-                loss = weighted_mse(predicted.float(), target.to(where), weight.to(where))
+                    predicted = network(
+                        batch.channels.to(where, memory_format=torch.channels_last), batch.context.to(where)
+                    )
+                loss = _loss(predicted.float(), batch, where)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -172,9 +183,23 @@ def train(
     return _finish_card(folder, state, ended_by)
 
 
-def weighted_mse(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error, each pixel counted by its weight. All of shape (b, h, w)."""
-    return (weight * (predicted - target) ** 2).sum() / weight.sum().clamp_min(1.0)
+@dataclass(frozen=True)
+class Batch:
+    """Slices as tensors: channels (b, c, h, w), context (b, k), everything else (b, h, w)."""
+
+    channels: Tensor
+    context: Tensor
+    target: Tensor
+    weight: Tensor
+    white: Tensor
+    inside: Tensor
+
+
+def _loss(predicted: Tensor, batch: Batch, device: torch.device) -> Tensor:
+    target, weight = batch.target.to(device), batch.weight.to(device)
+    if predicted.ndim == 3:
+        return weighted_mse(predicted, target, weight)
+    return correction_loss(predicted, target, weight, batch.white.to(device), batch.inside.to(device))
 
 
 @torch.no_grad()
@@ -192,14 +217,16 @@ def evaluate(
     network.eval()
     squared = reference = absolute = n_brain = loss = n_weight = 0.0
     for stack in stacks:
-        curves, valid, target, weight = _to_tensors(stack, np.arange(len(stack)), config)
-        predicted = (
-            network(curves.to(device, memory_format=torch.channels_last), valid.to(device)).float().cpu()
+        batch = _to_tensors(stack, np.arange(len(stack)), config)
+        output = network(
+            batch.channels.to(device, memory_format=torch.channels_last), batch.context.to(device)
         )
+        output, target, weight = output.float().cpu(), batch.target, batch.weight
         tissue = torch.from_numpy(stack.tissue)
-        error = predicted - target
-        loss += float((weight * error**2).sum())
-        n_weight += float(weight.sum())
+        n = float(weight.sum())
+        loss += float(_loss(output, batch, torch.device("cpu"))) * n
+        n_weight += n
+        error = (output if output.ndim == 3 else output[:, 0]) - target
         brain = weight > 0
         absolute += float(error[brain].abs().sum())
         n_brain += float(brain.sum())
@@ -214,39 +241,107 @@ def evaluate(
 
 def _batches(
     stacks: Sequence[Stack], config: TrainConfig, rng: np.random.Generator, passes: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Shuffled batches over all slices, `passes` times, half of them mirrored left to right."""
+) -> Iterator[Batch]:
+    """Shuffled batches over all slices, `passes` times, half of them mirrored left to right.
+
+    Cropped slices differ in size: those of a batch are alike and padded to the largest.
+    """
     places = [(i, j) for i, stack in enumerate(stacks) for j in range(len(stack))]
     for _ in range(passes):
         order = rng.permutation(len(places))
-        for start in range(0, len(order) - config.batch + 1, config.batch) or [0]:
+        groups = [
+            sorted(
+                order[start : start + _ALIKE * config.batch],
+                key=lambda p: stacks[places[p][0]].target[0].size,
+            )
+            for start in range(0, len(order), _ALIKE * config.batch)
+        ]
+        chosen = [
+            group[start : start + config.batch]
+            for group in groups
+            for start in range(0, len(group) - config.batch + 1, config.batch) or [0]
+        ]
+        for n in rng.permutation(len(chosen)):
             parts = [
-                _to_tensors(stacks[places[p][0]], np.array([places[p][1]]), config)
-                for p in order[start : start + config.batch]
+                _to_tensors(stacks[places[p][0]], np.array([places[p][1]]), config, rng) for p in chosen[n]
             ]
-            curves, valid, target, weight = (torch.cat(group) for group in zip(*parts, strict=True))
-            mirrored = torch.from_numpy(rng.random(len(curves)) < 0.5)
-            for tensor in (curves, target, weight):
+            batch = _join(parts)
+            mirrored = torch.from_numpy(rng.random(len(batch.target)) < 0.5)
+            for tensor in (batch.channels, batch.target, batch.weight, batch.white, batch.inside):
                 tensor[mirrored] = tensor[mirrored].flip(-2)  # axis x
-            yield curves, valid, target, weight
+            yield batch
+
+
+def _join(parts: Sequence[Batch]) -> Batch:
+    """One batch of several, slices padded to the largest."""
+    h = max(part.target.shape[-2] for part in parts)
+    w = max(part.target.shape[-1] for part in parts)
+    joined = {}
+    for name in Batch.__dataclass_fields__:
+        tensors = [getattr(part, name) for part in parts]
+        if name != "context":
+            tensors = [
+                nn.functional.pad(t, (0, w - t.shape[-1], 0, h - t.shape[-2]))
+                if t.shape[-2:] != (h, w)
+                else t
+                for t in tensors
+            ]
+        joined[name] = torch.cat(tensors)
+    return Batch(**joined)
 
 
 def _to_tensors(
-    stack: Stack, which: np.ndarray[Any, Any], config: TrainConfig
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Float32 tensors of some slices: curves (b, t, h, w), valid (b, t), target (b, h, w), weight (b, h, w)."""
+    stack: Stack,
+    which: NDArray[np.integer],
+    config: TrainConfig,
+    rng: np.random.Generator | None = None,
+) -> Batch:
+    """Some slices of a stack; with `rng` their scale is varied as prediction will find it."""
+    channels, context = stack.curves[which].astype(np.float32), stack.valid
+    if config.inputs.features == "curves+maps":
+        channels, context = _with_scale(channels, context, stack, config, rng)
     coverage = torch.from_numpy(stack.coverage[which].astype(np.float32))
     tissue = torch.from_numpy(stack.tissue[which])
     target = torch.from_numpy(stack.target[which].astype(np.float32)).clamp(max=config.target_limit)
-    weight = torch.where(tissue, coverage, coverage * config.small_class_weight) * (coverage > 0.5)
+    inside = (coverage > 0.5).float()
+    weight = torch.where(tissue, coverage, coverage * config.small_class_weight) * inside
+    weight = torch.where(torch.from_numpy(stack.lesion[which]), weight * config.lesion_weight, weight)
     if config.balanced:
         weight = weight / (0.5 + 0.5 * target)
-    return (
-        torch.from_numpy(stack.curves[which].astype(np.float32)),
-        torch.from_numpy(np.repeat(stack.valid[None], len(which), axis=0)),
+    return Batch(
+        torch.from_numpy(channels),
+        torch.from_numpy(np.repeat(context[None], len(which), axis=0)),
         target,
         weight,
+        torch.from_numpy(stack.white[which]).float(),
+        inside,
     )
+
+
+def _with_scale(
+    channels: FloatArray,
+    context: FloatArray,
+    stack: Stack,
+    config: TrainConfig,
+    rng: np.random.Generator | None,
+) -> tuple[FloatArray, FloatArray]:
+    """Scale a slice's channels as one of the two passes of a prediction does.
+
+    The first pass divides by the brain's own mean, the second by the level of white matter that the first one found,
+    give or take. Without `rng`: the second, with the true level.
+    """
+    n_times = config.inputs.n_times
+    if rng is not None and rng.random() < _ECHO_TIME_UNKNOWN:
+        context = context.copy()
+        context[n_times + SCALARS.index("echo_time")] = context[
+            n_times + SCALARS.index("echo_time_known")
+        ] = 0.0
+    if stack.white_level > 0 and (rng is None or rng.random() < _SECOND_PASS):
+        error = 0.0 if rng is None else rng.normal(0.0, _LEVEL_SPREAD)
+        factor = float(np.exp(error)) / stack.white_level
+        return rescale(channels, context, factor, n_times=n_times, white_matter_known=True)
+    factor = 1.0 if rng is None else float(np.exp(rng.normal(0.0, _MEAN_SPREAD)))
+    return rescale(channels, context, factor, n_times=n_times, white_matter_known=False)
 
 
 def _scheduled(config: TrainConfig, base: float, share: float) -> float:
@@ -289,9 +384,10 @@ def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
     device = next(network.parameters()).device
     training = network.training
     network.eval()
-    curves = torch.zeros(1, inputs.n_times, inputs.matrix, inputs.matrix, device=device)
+    n_maps, n_scalars = (len(MAPS), len(SCALARS)) if inputs.features == "curves+maps" else (0, 0)
+    channels = torch.zeros(1, inputs.n_times + n_maps, inputs.matrix, inputs.matrix, device=device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(curves, torch.ones(1, inputs.n_times, device=device))
+        network(channels, torch.ones(1, inputs.n_times + n_scalars, device=device))
     network.train(training)
     return int(counter.get_total_flops() // 2)
 

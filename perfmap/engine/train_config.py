@@ -36,6 +36,8 @@ class TrainConfig(BaseModel):
         Epochs without a better validation loss after which training ends.
     subjects_per_epoch, slices_per_subject, passes : int
         Simulator only: fresh subjects an epoch, slices of each, and how often each slice is seen.
+    replayed_subjects : int
+        Simulator only: subjects of earlier epochs that are seen again in each epoch, from the run folder; 0 keeps none.
     validation_subjects : int
         Simulator only.
     batch : int
@@ -46,6 +48,8 @@ class TrainConfig(BaseModel):
         Decay of the running average of the weights that is validated and kept; 0 keeps the weights themselves.
     small_class_weight : float
         Weight of vessel and CSF pixels in the squared loss; 1 is the paper's plain MSE.
+    lesion_weight : float
+        Weight of lesions in the loss of the simulator's slices.
     balanced : bool
         Weigh a pixel by 1/(0.5 + 0.5·reference), so that lesions of high CBV do not rule the loss; off in the paper.
     target_limit : float
@@ -74,6 +78,7 @@ class TrainConfig(BaseModel):
     subjects_per_epoch: int = Field(default=160, ge=1)
     slices_per_subject: int = Field(default=6, ge=1)
     passes: int = Field(default=3, ge=1)
+    replayed_subjects: int = Field(default=0, ge=0)
     validation_subjects: int = Field(default=24, ge=1)
     batch: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -81,8 +86,16 @@ class TrainConfig(BaseModel):
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     ema: float = Field(default=0.998, ge=0, lt=1)
     small_class_weight: float = Field(default=0.1, ge=0, le=1)
+    lesion_weight: float = Field(default=1.0, gt=0)
     balanced: bool = True
     target_limit: float = Field(default=15.0, gt=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     deterministic: bool = False
     workers: int = Field(default=1, ge=1)
+
+
+def default_inputs(architecture: str) -> InputContract:
+    """What a network reads if nobody says otherwise: the paper's networks curves alone, `voxel-unet` the maps too."""
+    if architecture == "voxel-unet":
+        return InputContract(n_times=40, before_arrival=7.5, features="curves+maps", native_from=1.4)
+    return InputContract()

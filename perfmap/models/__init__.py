@@ -15,6 +15,7 @@ ARCHITECTURES: dict[str, tuple[str, str]] = {
     "conv3d": ("perfmap.models.conv3d", "Conv3D"),
     "convlstm": ("perfmap.models.conv_lstm", "ConvLSTM2D"),
     "unet-gru": ("perfmap.models.unet_gru", "UNetGRU"),
+    "voxel-unet": ("perfmap.models.voxel_unet", "VoxelUNet"),
 }
 
 

@@ -38,6 +38,12 @@ class InputContract(_Frozen):
         ``training-max``: the paper's, S divided by the largest intensity of the training part.
     training_max : float or None
         That intensity; wanted by ``training-max``, absent otherwise.
+    features : {"curves", "curves+maps"}
+        ``curves+maps``: the conventional maps, noise and brightness follow the curves as channels, the protocol
+        follows the validity of the time points; see `perfmap.preprocess.features`.
+    native_from : float or None
+        Slices whose pixels are at least this long, mm, keep their own matrix (up to 256); finer ones are brought to
+        `matrix`. None: all are.
     """
 
     matrix: int = Field(default=128, ge=32, le=512, multiple_of=32)
@@ -48,6 +54,8 @@ class InputContract(_Frozen):
     interpolation: Interpolation = "linear"
     normalisation: Normalisation = "log-ratio"
     training_max: float | None = Field(default=None, gt=0)
+    features: Literal["curves", "curves+maps"] = "curves"
+    native_from: float | None = Field(default=None, gt=0)
 
     @property
     def scale_invariant(self) -> bool:

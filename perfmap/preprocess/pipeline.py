@@ -12,7 +12,15 @@ from scipy import ndimage
 
 from perfmap.errors import InputError
 from perfmap.models.card import InputContract
-from perfmap.physics.bolus import Bolus, baseline_signal, find_bolus, first_pass_integral, log_ratio
+from perfmap.physics.bolus import (
+    Bolus,
+    baseline_signal,
+    find_bolus,
+    first_pass_integral,
+    log_ratio,
+    mend_spikes,
+)
+from perfmap.preprocess.features import feature_maps, leakage_reference, protocol_scalars, sample_voxels
 from perfmap.preprocess.mask import brain_mask
 from perfmap.preprocess.normalize import normalise, series_scale
 from perfmap.preprocess.resample import to_matrix
@@ -22,6 +30,8 @@ from perfmap.series import FloatArray, Series
 
 MAX_NONFINITE = 0.01
 """Share of brain voxels with a value that is not finite, above which a series is refused."""
+MAX_NATIVE_MATRIX = 256
+"""Larger slices are brought to the network's matrix, whatever their pixels."""
 NO_SIGNAL = 0.02
 """A voxel whose baseline is below this share of the brain's median baseline gives no reading."""
 
@@ -55,6 +65,10 @@ class Prepared:
     scale : float
         Its mean over the brain, trimmed: see `series_scale`.
     time_mapping : TimeMapping
+    context : ndarray, float32, shape (n_times,) or (n_times + number of `perfmap.preprocess.features.SCALARS`,)
+        What a network is told of the series as a whole: which grid points were measured, and the protocol.
+    leakage_reference : ndarray, shape (t,), or None
+        Mean curve of tissue that does not leak, where the network wants the leakage-corrected map.
     axis : int
         Slice axis.
     notes : tuple of str
@@ -70,6 +84,8 @@ class Prepared:
     first_pass: FloatArray
     scale: float
     time_mapping: TimeMapping
+    context: FloatArray
+    leakage_reference: NDArray[np.float64] | None
     axis: int
     notes: tuple[str, ...]
 
@@ -77,6 +93,11 @@ class Prepared:
     def mask(self) -> NDArray[np.bool_]:
         """Voxels with a reading."""
         return self.validity == Validity.VALID
+
+    @property
+    def brightness(self) -> float:
+        """Median baseline of the brain, the series' own unit."""
+        return float(np.median(self.baseline[self.mask]))
 
     @property
     def n_slices(self) -> int:
@@ -133,6 +154,12 @@ def prepare_series(
         arrival=bolus.arrival,
         n_unsteady=bolus.n_unsteady,
     )
+    scale = series_scale(first_pass, usable)
+    context, reference = time_mapping.valid, None
+    if inputs.features == "curves+maps":
+        context = np.concatenate([context, protocol_scalars(series, bolus, scale=scale)])
+        sample = mend_spikes(log_ratio(series.signal[sample_voxels(usable)], bolus), bolus)
+        reference = leakage_reference(sample, bolus, time_step=series.time_step)
     if not inputs.scale_invariant:
         notes.append(
             "this model reads intensities divided by the largest of its training data: "
@@ -146,8 +173,10 @@ def prepare_series(
         baseline=baseline,
         validity=validity,
         first_pass=first_pass,
-        scale=series_scale(first_pass, usable),
+        scale=scale,
         time_mapping=time_mapping,
+        context=context,
+        leakage_reference=reference,
         axis=axis,
         notes=tuple(notes),
     )
@@ -158,20 +187,48 @@ def network_slice(prepared: Prepared, k: int) -> tuple[FloatArray, FloatArray]:
 
     Returns
     -------
-    curves : ndarray, float32, shape (n_times, matrix, matrix)
-        0 outside of the brain.
-    coverage : ndarray, float32, shape (matrix, matrix)
+    channels : ndarray, float32, shape (c, h, w)
+        The curves' `n_times` points, and the maps of `perfmap.preprocess.features` where the network wants them;
+        0 outside of the brain. h = w = `working_matrix`.
+    coverage : ndarray, float32, shape (h, w)
         Share of each pixel that is brain.
     """
-    axis, inputs = prepared.axis, prepared.inputs
+    axis, inputs, bolus = prepared.axis, prepared.inputs, prepared.bolus
     signal = np.moveaxis(prepared.series.signal, axis, 0)[k]
     mask = np.moveaxis(prepared.mask, axis, 0)[k]
-    baseline = np.moveaxis(prepared.baseline, axis, 0)[k]
-    curves = np.zeros((*mask.shape, inputs.n_times), dtype=np.float32)
-    gridded = prepared.time_mapping(log_ratio(signal[mask], prepared.bolus))
-    curves[mask] = normalise(gridded, baseline[mask], inputs, scale=prepared.scale)
-    image, coverage = to_matrix(curves, mask, inputs.matrix, inputs.interpolation)
+    baseline = np.moveaxis(prepared.baseline, axis, 0)[k][mask]
+    ratio = log_ratio(signal[mask], bolus)
+    parts = []
+    if inputs.features == "curves+maps":
+        parts.append(
+            feature_maps(
+                ratio,
+                baseline,
+                bolus,
+                prepared.leakage_reference,
+                time_step=prepared.series.time_step,
+                scale=prepared.scale,
+                brightness=prepared.brightness,
+            )
+        )
+        ratio = mend_spikes(ratio, bolus)
+    gridded = prepared.time_mapping(ratio)
+    parts.insert(0, normalise(gridded, baseline, inputs, scale=prepared.scale))
+    values = np.concatenate(parts, axis=1)
+    channels = np.zeros((*mask.shape, values.shape[1]), dtype=np.float32)
+    channels[mask] = values
+    image, coverage = to_matrix(channels, mask, working_matrix(prepared), inputs.interpolation)
     return np.ascontiguousarray(np.moveaxis(image, 2, 0)), coverage
+
+
+def working_matrix(prepared: Prepared) -> int:
+    """Edge of the square matrix on which the network sees a slice: the series' own, or the contract's."""
+    inputs, axis = prepared.inputs, prepared.axis
+    edges = np.delete(np.linalg.norm(prepared.series.affine[:3, :3], axis=0), axis)
+    extent = int(np.delete(prepared.baseline.shape, axis).max())
+    if inputs.native_from is not None and edges.min() >= inputs.native_from and extent <= MAX_NATIVE_MATRIX:
+        return extent
+    return inputs.matrix
 
 
 def mean_curve(series: Series, mask: NDArray[np.bool_]) -> NDArray[np.float64]:

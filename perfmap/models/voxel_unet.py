@@ -1,0 +1,106 @@
+"""A network that corrects the first-pass map: a temporal encoder for each voxel, then a small residual U-Net.
+
+The first-pass integral is one of its inputs and the start of its output: the last layer begins at zero, so training
+starts at the conventional map and learns only what is wrong with it. Full resolution is kept from end to end: the
+encoder looks at single voxels, and the finest level of the U-Net has the input's own matrix. Levels are joined by
+sums, which take half of the arithmetic of joining channels. Fully convolutional: it takes any matrix, and pads it to
+a multiple of 8 itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LOG_SD_RANGE = (-5.0, 3.0)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 × 3 convolutions beside the identity; the second begins at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.second(functional.relu(self.first(functional.relu(x))))
+        return y
+
+
+class VoxelUNet(nn.Module):
+    """Voxelwise temporal encoder and residual U-Net, correcting the first-pass map.
+
+    Parameters
+    ----------
+    n_times : int
+        Time points of the curves.
+    n_maps, n_scalars : int
+        Channels behind the curves, the first of which is the first-pass map; numbers behind the validity.
+    n_hidden : int
+        Width of the temporal encoder.
+    widths : sequence of int
+        Channels of the levels, the finest first; each level halves the matrix.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_times: int = 40,
+        n_maps: int = 8,
+        n_scalars: int = 7,
+        n_hidden: int = 64,
+        widths: Sequence[int] = (24, 48, 96, 128),
+    ) -> None:
+        super().__init__()
+        w = tuple(widths)
+        self.n_times = n_times
+        self.multiple = 2 ** (len(w) - 1)
+        self.encoder_in = nn.Conv2d(n_times + n_maps, n_hidden, 1)
+        self.context = nn.Linear(n_times + n_scalars, n_hidden)
+        self.encoder_out = nn.Conv2d(n_hidden, w[0], 1)
+        self.enter = nn.ModuleList(ResidualBlock(width) for width in w)
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(w))
+        self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(w))
+        self.leave = nn.ModuleList(ResidualBlock(width) for width in w[:-1])
+        self.head = nn.Conv2d(w[0] + n_maps, 3, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, channels: Tensor, context: Tensor) -> Tensor:
+        """Map, its uncertainty and white matter of a batch of slices.
+
+        Parameters
+        ----------
+        channels : Tensor, shape (b, n_times + n_maps, h, w)
+        context : Tensor, shape (b, n_times + n_scalars)
+
+        Returns
+        -------
+        Tensor, shape (b, 3, h, w)
+            The map (never negative), the logarithm of its standard deviation, and the logit of normal-appearing
+            white matter.
+        """
+        h, w = channels.shape[-2:]
+        padded = functional.pad(channels, (0, -w % self.multiple, 0, -h % self.multiple))
+        told = self.context(context)[:, :, None, None]
+        x = self.encoder_out(functional.relu(self.encoder_in(padded) + told))  # (b, w0, h, w)
+        skips: list[Tensor] = []
+        for i, block in enumerate(self.enter):
+            x = block(x)
+            if i < len(self.down):
+                skips.append(x)
+                x = self.down[i](x)  # (b, w[i+1], h/2, w/2)
+        for i in reversed(range(len(self.leave))):
+            x = skips[i] + functional.interpolate(self.up[i](x), scale_factor=2, mode="nearest")
+            x = self.leave[i](x)
+        maps = padded[:, self.n_times :]
+        raw = self.head(torch.cat([functional.relu(x), maps], dim=1))[..., :h, :w]
+        value = functional.softplus(maps[:, 0, :h, :w] + raw[:, 0], beta=10.0)
+        return torch.stack([value, raw[:, 1].clamp(*LOG_SD_RANGE), raw[:, 2]], dim=1)

@@ -1,0 +1,189 @@
+"""What a network is told beside the curves: the conventional maps, the noise, the brightness, and the protocol.
+
+A network that is given the integrals need not learn to integrate; it learns what is wrong with them (noise, leakage,
+partial volume, recirculation). Everything here is free of the scanner's scaling. What is proportional to dose,
+relaxivity and echo time is divided by one number a series, the *scale* (`perfmap.preprocess.normalize`), whose
+logarithm is told beside; `rescale` changes that number afterwards, as prediction does once it knows where white
+matter is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfmap.errors import InputError
+from perfmap.physics.bolus import Bolus, first_pass_integral, mend_spikes
+from perfmap.physics.leakage import cumulative_integral, fit_bsw, non_enhancing
+from perfmap.preprocess.normalize import LIMIT, REFERENCE_DURATION
+from perfmap.series import FloatArray, Series
+
+MAPS = ("first_pass", "bsw", "k2", "late", "noise", "brightness", "first_volume", "full")
+"""Channels behind the curves, in this order; see `feature_maps`."""
+SCALARS = (
+    "log_scale",
+    "white_matter_known",
+    "echo_time",
+    "echo_time_known",
+    "repetition_time",
+    "time_step",
+    "early",
+)
+"""Numbers behind the validity of the grid points, in this order; see `protocol_scalars`."""
+SCALED = ("first_pass", "bsw", "k2", "late", "full")
+"""Maps that are proportional to −ln(S/S0)."""
+
+_REFERENCE_VOXELS = 20000  # of which the mean curve of non-enhancing tissue is taken
+_MIDDLE_ECHO, _ECHO_SPREAD = 0.03, 0.01  # s
+_MIDDLE_STEP = 1.5  # s
+_LOWEST_NOISE = 1e-3
+
+
+def leakage_reference(ratio: FloatArray, bolus: Bolus, *, time_step: float) -> NDArray[np.float64] | None:
+    """Mean curve of tissue that does not leak, for the leakage fit; None where there is none.
+
+    Parameters
+    ----------
+    ratio : ndarray, shape (n, t)
+        −ln(S/S0) of brain voxels; a part of them will do.
+    bolus : Bolus
+    time_step : float
+        s.
+
+    Returns
+    -------
+    ndarray, shape (t,), or None
+    """
+    try:
+        reference = ratio[non_enhancing(ratio, bolus)].mean(axis=0, dtype=float)
+    except InputError:
+        return None
+    reference[: bolus.n_unsteady] = 0
+    leak = cumulative_integral(reference, time_step=time_step)
+    if np.linalg.matrix_rank(np.stack([reference, leak], axis=1)[bolus.n_unsteady :]) < 2:
+        return None
+    return np.asarray(reference)
+
+
+def sample_voxels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Every n-th voxel of a mask, at most about 20,000: enough for a mean curve, whatever the matrix."""
+    places = np.flatnonzero(mask)
+    chosen = np.zeros(mask.size, dtype=bool)
+    chosen[places[:: max(1, places.size // _REFERENCE_VOXELS)]] = True
+    return chosen.reshape(mask.shape)
+
+
+def feature_maps(
+    ratio: FloatArray,
+    baseline: FloatArray,
+    bolus: Bolus,
+    reference: NDArray[np.float64] | None,
+    *,
+    time_step: float,
+    scale: float,
+    brightness: float,
+) -> FloatArray:
+    """Channels beside the curves, for some voxels.
+
+    ``first_pass``, ``bsw``, ``full``: integrals of −ln(S/S0) over the first pass, of its leakage-corrected form over
+    the first pass, and over all of the steady series, divided by `scale`. ``k2``: the integral of the leakage term
+    over the first pass, likewise. ``late``: mean of the last tenth of the series, in the unit of the curves.
+    ``noise``: logarithm of the standard error of ``first_pass``. ``brightness``: S0 over the brain's median.
+    ``first_volume``: −ln of the first volume over S0, which tells T1 where the series begins unsteady.
+
+    Parameters
+    ----------
+    ratio : ndarray, float32, shape (n, t)
+        −ln(S/S0).
+    baseline : ndarray, shape (n,)
+        S0.
+    bolus : Bolus
+    reference : ndarray, shape (t,), or None
+        From `leakage_reference`; without it nothing is corrected.
+    time_step : float
+        s.
+    scale : float
+        Scale of the series, s.
+    brightness : float
+        Median S0 of the brain.
+
+    Returns
+    -------
+    ndarray, float32, shape (n, len(MAPS))
+    """
+    first_volume = ratio[:, 0]
+    ratio = mend_spikes(ratio, bolus)
+    steady = slice(bolus.n_unsteady, None)
+    first_pass = first_pass_integral(ratio, bolus, time_step=time_step)
+    leaked = np.zeros_like(first_pass)
+    if reference is not None:
+        k2 = fit_bsw(ratio, reference, time_step=time_step, window=steady).k2
+        leak = cumulative_integral(reference, time_step=time_step)
+        leaked = (k2 * float(first_pass_integral(leak, bolus, time_step=time_step))).astype(np.float32)
+    n_late = max(ratio.shape[1] // 10, 3)
+    n_window = bolus.window.stop - bolus.window.start
+    spread = ratio[:, bolus.baseline].std(axis=1, ddof=1) * np.sqrt(n_window) * time_step / scale
+    curves = REFERENCE_DURATION / scale
+    channels = [
+        first_pass / scale,
+        (first_pass + leaked) / scale,
+        leaked / scale,
+        ratio[:, -n_late:].mean(axis=1) * curves,
+        np.log(np.maximum(spread, _LOWEST_NOISE)),
+        baseline / max(brightness, 1e-12),
+        first_volume,
+        ratio[:, steady].sum(axis=1) * time_step / scale,
+    ]
+    return np.clip(np.stack(channels, axis=1), -LIMIT, LIMIT).astype(np.float32)
+
+
+def protocol_scalars(series: Series, bolus: Bolus, *, scale: float) -> FloatArray:
+    """What is known of the protocol, shape (len(SCALARS),): 0 where it is not known.
+
+    ``early`` is 1 where the series begins before its steady state, so that ``first_volume`` says something.
+    """
+    echo = series.echo_time
+    return np.array(
+        [
+            np.log(scale),
+            0.0,
+            0.0 if echo is None else (echo - _MIDDLE_ECHO) / _ECHO_SPREAD,
+            float(echo is not None),
+            (series.repetition_time or series.time_step) - _MIDDLE_STEP,
+            series.time_step - _MIDDLE_STEP,
+            float(bolus.n_unsteady > 0),
+        ],
+        dtype=np.float32,
+    )
+
+
+def rescale(
+    channels: FloatArray, context: FloatArray, factor: float, *, n_times: int, white_matter_known: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Channels and context as they would be, had the series been divided by scale / `factor`.
+
+    Parameters
+    ----------
+    channels : ndarray, shape (..., n_times + len(MAPS), h, w)
+    context : ndarray, shape (n_times + len(SCALARS),)
+    factor : float
+        Old scale over new scale.
+    n_times : int
+        Curve points among the channels.
+    white_matter_known : bool
+        Whether the new scale is the level of white matter, so that white matter of the first-pass map is 1.
+
+    Returns
+    -------
+    channels, context : ndarray
+        New arrays.
+    """
+    channels, context = channels.copy(), context.copy()
+    place = {name: n_times + i for i, name in enumerate(MAPS)}
+    proportional = [*range(n_times), *(place[name] for name in SCALED)]
+    channels[..., proportional, :, :] *= np.float32(factor)
+    inside = channels[..., place["brightness"], :, :] > 0
+    channels[..., place["noise"], :, :] += np.where(inside, np.float32(np.log(factor)), np.float32(0))
+    context[n_times + SCALARS.index("log_scale")] -= np.float32(np.log(factor))
+    context[n_times + SCALARS.index("white_matter_known")] = float(white_matter_known)
+    return channels, context

@@ -1,0 +1,58 @@
+"""The network that corrects the first-pass map."""
+
+import pytest
+import torch
+
+from perfmap.models.voxel_unet import VoxelUNet
+from perfmap.preprocess.features import MAPS, SCALARS
+
+
+@pytest.fixture
+def network() -> VoxelUNet:
+    torch.manual_seed(0)
+    return VoxelUNet(n_times=20, n_maps=len(MAPS), n_scalars=len(SCALARS), widths=(8, 16, 16, 16)).eval()
+
+
+def channels(b: int = 2, h: int = 48, w: int = 40) -> torch.Tensor:
+    return torch.rand(b, 20 + len(MAPS), h, w)
+
+
+def context(b: int = 2) -> torch.Tensor:
+    return torch.ones(b, 20 + len(SCALARS))
+
+
+def test_untrained_it_gives_the_first_pass_map_back(network: VoxelUNet) -> None:
+    x = channels() + 1.0
+    with torch.no_grad():
+        value, log_sd, logit = network(x, context()).unbind(1)
+    assert torch.allclose(value, x[:, 20], atol=1e-4)
+    assert (log_sd == 0).all()
+    assert (logit == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(37, 53), (64, 64), (8, 120)])
+def test_any_matrix_keeps_its_size(network: VoxelUNet, shape: tuple[int, int]) -> None:
+    with torch.no_grad():
+        assert network(channels(1, *shape), context(1)).shape == (1, 3, *shape)
+
+
+def test_a_map_is_never_negative_and_every_weight_learns(network: VoxelUNet) -> None:
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    image = network(channels() - 0.5, context())
+    assert (image[:, 0] >= 0).all()
+    image.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_far_away_pixels_and_other_slices_do_not_matter(network: VoxelUNet) -> None:
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = channels(2, 256, 32)
+    changed = x.clone()
+    changed[0, :, :8] += 1.0
+    with torch.no_grad():
+        before, after = network(x, context()), network(changed, context())
+    assert torch.allclose(before[0, :, 192:], after[0, :, 192:], atol=1e-4)
+    assert torch.allclose(before[1], after[1], atol=1e-4)
+    assert not torch.allclose(before[0, :, :8], after[0, :, :8], atol=1e-2)
