@@ -153,6 +153,7 @@ def train(
         subjects_per_epoch=subjects,
         validation_subjects=validation_subjects,
         replayed_subjects=replayed_subjects,
+        passes=1 if replayed_subjects else 3,
         lesion_weight=lesion_weight,
         workers=workers,
     )

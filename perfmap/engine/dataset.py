@@ -22,7 +22,7 @@ from perfmap.phantom.case import CaseParameters, draw_case, simulate_case
 from perfmap.phantom.priors import LABELS, LESION_CLASSES
 from perfmap.phantom.regimes import require_trainable
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
-from perfmap.preprocess.resample import to_matrix
+from perfmap.preprocess.resample import brain_box, to_matrix
 from perfmap.preprocess.slices import select_slices
 from perfmap.series import FloatArray, Series
 
@@ -152,15 +152,7 @@ def stack_examples(
 
 def crop_to_brain(stack: Stack, *, multiple: int) -> Stack:
     """The same stack without the empty rim around the brain, its edges multiples of `multiple` where there is room."""
-    covered = stack.coverage.max(axis=0) > 0
-    sides = []
-    for axis in (0, 1):
-        places = np.flatnonzero(covered.any(axis=1 - axis))
-        length, size = places[-1] + 1 - places[0], covered.shape[axis]
-        wanted = min(-(-length // multiple) * multiple, size)
-        start = min(max(places[0] - (wanted - length) // 2, 0), size - wanted)
-        sides.append(slice(int(start), int(start + wanted)))
-    cut = (Ellipsis, *sides)
+    cut = (Ellipsis, *brain_box(stack.coverage.max(axis=0) > 0, multiple=multiple))
     names = ("curves", "target", "coverage", "tissue", "lesion", "white")
     cropped: dict[str, Any] = {name: np.ascontiguousarray(getattr(stack, name)[cut]) for name in names}
     return replace(stack, **cropped)

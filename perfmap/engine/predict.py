@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -14,19 +12,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from perfmap.engine.device import choose_device
+from perfmap.engine.forward import filled_slices, run_network, white_matter_probability
 from perfmap.errors import InputError, ModelError
 from perfmap.models.card import InputContract
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.preprocess.brain import voxel_size
 from perfmap.preprocess.measures import measure_series
 from perfmap.preprocess.motion import MotionReport, correct_motion, estimate_displacement
-from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
-from perfmap.preprocess.resample import from_matrix
+from perfmap.preprocess.pipeline import Prepared, prepare_series
 from perfmap.preprocess.white_matter import WhiteMatter, estimate_white_matter
 from perfmap.series import FloatArray, Series, Volume
 
-# Slices computed together. Fixed, so that a map does not depend on the number of threads.
-_BLOCK = 4
+_FIRST_LOOK = 8  # slices, evenly spread, on which white matter is looked for
+_LEAST_WHITE = 30  # voxels
 
 
 class PredictConfig(BaseModel):
@@ -115,43 +113,86 @@ def predict(
     prepared, motion, measures = _prepare_still(
         series, checkpoint.card.inputs, config, mask, in_place=in_place
     )
-    planes = np.moveaxis(np.zeros(prepared.baseline.shape, dtype=np.float32), prepared.axis, 0)
-    filled = [k for k in range(prepared.n_slices) if np.moveaxis(prepared.mask, prepared.axis, 0)[k].any()]
-    blocks = [filled[i : i + _BLOCK] for i in range(0, len(filled), _BLOCK)]
-    done = prepared.n_slices - len(filled)
-    with _one_thread_each(), ThreadPoolExecutor(max(threads, 1)) as pool:
-        for block, images in zip(
-            blocks, pool.map(lambda b: _predict_block(network, prepared, b, device), blocks), strict=True
-        ):
-            planes[block] = images
-            done += len(block)
-            on_slice(done, prepared.n_slices)
-    array = np.moveaxis(planes, 0, prepared.axis)
+    filled = filled_slices(prepared.mask, prepared.axis)
+    skipped = prepared.n_slices - len(filled)
+    corrects = prepared.inputs.features == "curves+maps"
+    first = _white_matter_by_network(network, prepared, filled, device, threads) if corrects else None
+    outputs = run_network(
+        network,
+        prepared,
+        filled,
+        device=device,
+        threads=threads,
+        white_level=first.level if first else None,
+        on_slice=lambda done: on_slice(skipped + done, prepared.n_slices),
+    )
+    array = _volume(prepared, filled, outputs[:, 0]) * np.float32(checkpoint.card.outputs.scale)
     notes: tuple[str, ...] = ()
     white_matter: WhiteMatter | None = None
-    if not np.isfinite(array[prepared.mask]).all():
+    if not np.isfinite(outputs).all():
         raise ModelError(
             f"model '{checkpoint.card.name}' gives values that are not finite on this series; please report it"
         )
+    level = np.float32(1.0)
     if checkpoint.card.outputs.reference == "white-matter":
         try:
-            white_matter = find_white_matter(prepared)
-            array = array / np.float32(white_matter.level_of(array))
+            white_matter = _white_matter_of(prepared, filled, outputs) if corrects else None
+            if white_matter is not None:
+                level = array[white_matter.mask].mean(dtype=np.float64).astype(np.float32)
+            else:
+                white_matter = find_white_matter(prepared)
+                level = np.float32(white_matter.level_of(array))
         except InputError as error:
             notes = (f"{error}; the map keeps the network's own scale",)
     outside = np.float32(np.nan if config.outside_is_nan else 0.0)
-    quantity = checkpoint.card.outputs.quantity
+    quantity, uncertainty = checkpoint.card.outputs.quantity, checkpoint.card.outputs.uncertainty
+
+    def masked(values: FloatArray) -> Volume:
+        return Volume(np.where(prepared.mask, values, outside), series.affine, quantity)
+
+    maps = {quantity: masked(array / level), "validity": Volume(prepared.validity, series.affine)}
+    if uncertainty is not None:
+        spread = np.exp(outputs[:, 1]) * np.float32(uncertainty.sd_of_scale * checkpoint.card.outputs.scale)
+        maps[f"{quantity}_sd"] = masked(_volume(prepared, filled, spread) / level)
     return Prediction(
-        maps={
-            quantity: Volume(np.where(prepared.mask, array, outside), series.affine, quantity),
-            "validity": Volume(prepared.validity, series.affine),
-        },
+        maps=maps,
         prepared=prepared,
         motion=motion,
         notes=(*prepared.notes, *notes),
         measures=measures,
         white_matter=white_matter,
     )
+
+
+def _volume(prepared: Prepared, slices: Sequence[int], planes: FloatArray) -> FloatArray:
+    """Planes of some slices as a volume; 0 in the others."""
+    volume = np.moveaxis(np.zeros(prepared.baseline.shape, dtype=np.float32), prepared.axis, 0)
+    volume[list(slices)] = planes
+    return np.moveaxis(volume, 0, prepared.axis)
+
+
+def _white_matter_by_network(
+    network: torch.nn.Module, prepared: Prepared, filled: list[int], device: torch.device, threads: int
+) -> WhiteMatter | None:
+    """White matter as the network sees it at a first look at some slices; the estimate by shape if it sees none."""
+    few = [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, _FIRST_LOOK).round().astype(int))]
+    outputs = run_network(network, prepared, few, device=device, threads=threads)
+    found = _white_matter_of(prepared, few, outputs)
+    if found is None:
+        try:
+            found = find_white_matter(prepared)
+        except InputError:
+            return None
+    return found
+
+
+def _white_matter_of(prepared: Prepared, slices: Sequence[int], outputs: FloatArray) -> WhiteMatter | None:
+    """White matter where the network is more sure of it than not; None if that is too little to read a level from."""
+    mask = (_volume(prepared, slices, white_matter_probability(outputs)) > 0.5) & prepared.mask
+    if int(mask.sum()) < _LEAST_WHITE:
+        return None
+    level = float(prepared.first_pass[mask].mean(dtype=np.float64))
+    return WhiteMatter(level, mask) if level > 0 else None
 
 
 def examine(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | None = None) -> Prediction:
@@ -234,32 +275,3 @@ def plain_nrcbv(prepared: Prepared) -> Volume:
     """
     level = np.float32(find_white_matter(prepared).level)
     return Volume(prepared.first_pass / level, prepared.series.affine, "nrcbv")
-
-
-def _predict_block(
-    network: torch.nn.Module, prepared: Prepared, block: list[int], device: torch.device
-) -> FloatArray:
-    """Maps of some slices on the series' own matrix. Shape (len(block), rows, columns)."""
-    inputs = prepared.inputs
-    curves = np.stack([network_slice(prepared, k)[0] for k in block])  # (b, n_times, matrix, matrix)
-    valid = np.repeat(prepared.time_mapping.valid[None], len(block), axis=0)  # (b, n_times)
-    with torch.inference_mode():
-        images = (
-            network(torch.from_numpy(curves).to(device), torch.from_numpy(valid).to(device))
-            .float()
-            .cpu()
-            .numpy()
-        )
-    rows, columns = np.delete(prepared.baseline.shape, prepared.axis)
-    return np.stack([from_matrix(image, (int(rows), int(columns)), inputs.interpolation) for image in images])
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """PyTorch computes with one thread inside, as many blocks run side by side; restored afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

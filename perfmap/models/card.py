@@ -91,6 +91,11 @@ class Uncertainty(_Frozen):
     sd_factor: float = Field(default=1.0, gt=0)
     correlation_length_mm: float = Field(ge=0)
 
+    @property
+    def sd_of_scale(self) -> float:
+        """What the exponential of the second channel is multiplied by to be the standard deviation."""
+        return self.sd_factor * (2.0**0.5 if self.distribution == "laplace" else 1.0)
+
 
 class OutputContract(_Frozen):
     """What the map means.

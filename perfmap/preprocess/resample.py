@@ -108,3 +108,26 @@ def from_matrix(image: FloatArray, shape: tuple[int, int], interpolation: Interp
     whole = resampling_matrix(matrix, extent, matrix, interpolation)
     sides = [whole[(extent - n) // 2 : (extent - n) // 2 + n] for n in shape]
     return np.asarray(sides[0] @ image @ sides[1].T, dtype=np.float32)
+
+
+def brain_box(covered: NDArray[np.bool_], *, multiple: int) -> tuple[slice, slice]:
+    """The smallest box around the brain whose edges are multiples of `multiple`, as far as the slice is large enough.
+
+    Parameters
+    ----------
+    covered : ndarray of bool, shape (x, y)
+        Pixels that hold brain; at least one.
+    multiple : int
+
+    Returns
+    -------
+    tuple of slice
+    """
+    sides = []
+    for axis in (0, 1):
+        places = np.flatnonzero(covered.any(axis=1 - axis))
+        length, size = int(places[-1] + 1 - places[0]), covered.shape[axis]
+        wanted = min(-(-length // multiple) * multiple, size)
+        start = min(max(int(places[0]) - (wanted - length) // 2, 0), size - wanted)
+        sides.append(slice(start, start + wanted))
+    return sides[0], sides[1]
