@@ -323,7 +323,7 @@ def _classic_tags(data: Dataset, scan: Scan, t: int, k: int) -> None:
         block.add_new(0x18, "SL", n_slices)
         block.add_new(0x81, "IS", n_times)
         block = data.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
-        block.add_new(0x0E, "FL", 1.0 / scan.slopes(t, k) if scan.slopes(t, k) == 1.0 else 0.01)
+        block.add_new(0x0E, "FL", 0.01 / scan.slopes(t, k))  # the product of both slopes is the series' own
         block.add_new(0xA0, "FL", t * scan.time_step)
 
 
