@@ -20,6 +20,13 @@ from perfmap.cli.common import (
 )
 
 
+class Prefer(StrEnum):
+    """Which of two versions of one acquisition is taken."""
+
+    ORIGINAL = "original"
+    MOCO = "moco"
+
+
 class MotionCorrection(StrEnum):
     """When volumes are registered."""
 
@@ -29,7 +36,13 @@ class MotionCorrection(StrEnum):
 
 
 def predict(
-    input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="4D DSC-MRI series, .nii or .nii.gz.")],
+    context: typer.Context,
+    input_path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="4D DSC-MRI series, .nii or .nii.gz, or a DICOM export (folder, .zip)."
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option(
@@ -82,6 +95,12 @@ def predict(
         str | None,
         typer.Option(metavar="LIST", help="Some of mr,sc,pm. Default: mr,sc, and pm if highdicom is there."),
     ] = None,
+    prefer: Annotated[
+        Prefer, typer.Option(help="Of a DICOM series and its motion-corrected twin, the one to take.")
+    ] = Prefer.ORIGINAL,
+    keep_phi: Annotated[
+        bool, typer.Option("--keep-phi", help="Name outputs of DICOM by PatientID, not by a pseudonym.")
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Processor cores to use; all of them if not given.")
     ] = None,
@@ -104,9 +123,11 @@ def predict(
     import os
 
     from perfmap.engine.device import choose_device
+    from perfmap.engine.export import find_cases, staged_case, the_case
     from perfmap.engine.predict import PredictConfig
     from perfmap.engine.predict_file import Timing, map_path_for, predict_file
     from perfmap.errors import ConfigError
+    from perfmap.io.dicom_files import holds_dicom
     from perfmap.io.dicom_out import check_dicom_folder, chosen_forms
     from perfmap.io.files import check_output
     from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
@@ -114,15 +135,29 @@ def predict(
     logger = logging.getLogger("perfmap")
     choose_device(device)
     checkpoint = load_checkpoint(find_checkpoint(model))
-    map_path = map_path_for(input_path, output, checkpoint.card.outputs.quantity)
-    for extra in (figure, report, None if json in (None, "-") else Path(json)):
-        if extra is not None:
-            check_output(extra, inputs=[input_path, map_path], overwrite=overwrite)
     if dicom is None and dicom_form is not None:
         raise ConfigError("--dicom-form needs --dicom OUTDIR")
     forms = chosen_forms(dicom_form)
     if dicom is not None:
         check_dicom_folder(dicom, input_path, overwrite=overwrite)
+    source = None
+    if holds_dicom(input_path):
+        with progress("files", quiet=quiet) as looked_at:
+            case = the_case(
+                find_cases(
+                    input_path,
+                    prefer=prefer.value,
+                    keep_phi=keep_phi,
+                    time_step=time_step,
+                    on_file=lambda n_files: looked_at(n_files, n_files),
+                )
+            )
+        staged = context.with_resource(staged_case(case))
+        input_path, source = staged.nifti, staged.source
+    map_path = map_path_for(input_path, output, checkpoint.card.outputs.quantity)
+    for extra in (figure, report, None if json in (None, "-") else Path(json)):
+        if extra is not None:
+            check_output(extra, inputs=[input_path, map_path], overwrite=overwrite)
     logger.info("model %s, sha256 %s", checkpoint.card.name, checkpoint.card.sha256)
     with progress("slices", quiet=quiet) as advance:
         done = predict_file(
@@ -136,9 +171,10 @@ def predict(
             overwrite=overwrite,
             strict=strict,
             threads=threads or os.cpu_count() or 1,
+            source=source,
             on_slice=advance,
         )
-    for note in done.prediction.notes:
+    for note in (*(source.notes if source else ()), *done.prediction.notes):
         logger.warning("%s", note)
     for reason in done.quality.reasons:
         logger.warning("quality %s", reason)

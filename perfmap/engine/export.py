@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -32,7 +34,7 @@ from perfmap.io.nifti import MIN_VOLUMES
 
 
 @dataclass(frozen=True)
-class Case:
+class DicomCase:
     """One DSC acquisition of an export.
 
     Attributes
@@ -109,7 +111,7 @@ class Export:
 
     Attributes
     ----------
-    cases : tuple of Case
+    cases : tuple of DicomCase
     series : tuple of SeriesLine
         Every series, in the order of studies and numbers.
     left_files : dict
@@ -118,7 +120,7 @@ class Export:
         Files looked at.
     """
 
-    cases: tuple[Case, ...]
+    cases: tuple[DicomCase, ...]
     series: tuple[SeriesLine, ...]
     left_files: dict[str, int]
     n_files: int
@@ -198,7 +200,7 @@ def find_cases(
     return Export(tuple(_distinct(cases)), tuple(lines), scan.left, scan.n_files)
 
 
-def the_case(export: Export) -> Case:
+def the_case(export: Export) -> DicomCase:
     """The only case of an export.
 
     Raises
@@ -223,7 +225,7 @@ def the_case(export: Export) -> Case:
     )
 
 
-def stage(case: Case, folder: Path) -> Staged:
+def stage(case: DicomCase, folder: Path) -> Staged:
     """Bring a case to NIfTI below `folder`, which must not hold one of that name.
 
     Returns
@@ -237,6 +239,13 @@ def stage(case: Case, folder: Path) -> Staged:
         If the conversion cannot be reconciled with the headers.
     """
     return convert(case.arranged, list(case.series), case.axis, folder, name=case.name, notes=case.notes)
+
+
+@contextmanager
+def staged_case(case: DicomCase) -> Iterator[Staged]:
+    """Bring a case to NIfTI in a temporary folder, which is gone when the block ends. Raises as `stage` does."""
+    with tempfile.TemporaryDirectory(prefix="perfmap-", ignore_cleanup_errors=True) as folder:
+        yield stage(case, Path(folder) / case.name)
 
 
 def _judge(series: tuple[ScannedSeries, ...], *, time_step: float | None) -> _Candidate:
@@ -334,7 +343,7 @@ def _same_acquisition(one: _Candidate, other: _Candidate) -> bool:
     return float(np.corrcoef(one.curve, other.curve)[0, 1]) > 0.98
 
 
-def _case(candidate: _Candidate, *, keep_phi: bool, quiet_minutes: float, now: float | None) -> Case:
+def _case(candidate: _Candidate, *, keep_phi: bool, quiet_minutes: float, now: float | None) -> DicomCase:
     if candidate.arranged is None or candidate.axis is None:
         raise ValueError("a candidate without an order cannot become a case")
     uids = "".join(sorted(one.series_uid for one in candidate.series))
@@ -352,12 +361,12 @@ def _case(candidate: _Candidate, *, keep_phi: bool, quiet_minutes: float, now: f
         incomplete = f"still arriving: its newest file is {age:.1f} minutes old, wanted {quiet_minutes:g}"
     elif planned > held:
         notes = (*notes, f"{held} of {planned} planned volumes are there; taken for an aborted scan")
-    return Case(
+    return DicomCase(
         name, _number(candidate), candidate.arranged, candidate.axis, candidate.series, notes, incomplete
     )
 
 
-def _distinct(cases: Sequence[Case]) -> list[Case]:
+def _distinct(cases: Sequence[DicomCase]) -> list[DicomCase]:
     """Cases whose names differ: two copies of one study in an export are one case already."""
     seen: dict[str, int] = {}
     distinct = []
@@ -369,7 +378,7 @@ def _distinct(cases: Sequence[Case]) -> list[Case]:
 
 
 def _line(
-    candidate: _Candidate, series: ScannedSeries, study: int, case: Case | None, *, keep_phi: bool
+    candidate: _Candidate, series: ScannedSeries, study: int, case: DicomCase | None, *, keep_phi: bool
 ) -> SeriesLine:
     stacks = stacks_of(series.frames)
     largest = stacks[0] if stacks else None

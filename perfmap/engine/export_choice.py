@@ -18,7 +18,6 @@ from perfmap.physics.bolus import find_bolus
 
 WANTED_ECHO = 0.030
 """Echo time of the training, s: of several echoes the nearest is taken."""
-ADULT = 18
 MAPS = {
     *(
         "RCBV",
@@ -38,7 +37,6 @@ MAPS = {
     *("PERFUSION_COLOR", "K2", "ADC", "TRACEW", "FA", "T0", "IRF", "NEI", "TMIP", "R2MAP"),
 }
 """Words of ImageType that say: a map, not an acquisition."""
-BLOOD_POOL = ("ferumoxytol", "feraheme", "gadofosveset", "ablavar", "vasovist", "rienso")
 
 
 def reason_left(series: ScannedSeries) -> str:
@@ -157,24 +155,16 @@ def reason_by_curve(curve: NDArray[np.float64], *, time_step: float) -> str:
 
 
 def notes_of(series: ScannedSeries) -> tuple[str, ...]:
-    """What a reader of the map must know about how, on whom and with what the series was acquired."""
+    """What a reader of the map must know about how the series was acquired and how it arrived.
+
+    Age, agent and lossy compression travel in the sidecar: the quality gate judges them.
+    """
     header, notes = series.header, []
     words = set(header["ScanningSequence"].split("\\"))
     if header["EchoPulseSequence"] == "SPIN" or ("SE" in words and "GR" not in words):
         notes.append(
             "spin echo: the map is SE-nrCBV, weighted towards capillaries; the network was trained on gradient echoes"
         )
-    age = _years(header["PatientAge"])
-    if age is not None and age < ADULT:
-        notes.append("the patient is younger than 18: outside the training range")
-    agent = header["ContrastBolusAgent"].lower()
-    if any(name in agent for name in BLOOD_POOL):
-        notes.append(
-            "the agent stays in the blood (ferumoxytol or alike): outside the training range, and no leakage "
-            "correction applies"
-        )
-    if series.lossy:
-        notes.append("quality: the images were compressed with loss")
     if series.n_duplicates:
         notes.append(f"{series.n_duplicates} files are copies of others and were left")
     if series.n_truncated:
@@ -198,12 +188,6 @@ def shown(series: ScannedSeries, name: str, *, keep_phi: bool = False) -> str:
     value = str(series.header.get(name) or "")
     named = any(secret in value.lower() for secret in series.secrets)
     return "(names the patient)" if named and not keep_phi else value
-
-
-def _years(age: str) -> float | None:
-    parts: Mapping[str, float] = {"Y": 1.0, "M": 12.0, "W": 52.0, "D": 365.0}
-    digits, unit = age[:-1], age[-1:].upper()
-    return int(digits) / parts[unit] if digits.isdigit() and unit in parts else None
 
 
 def _acquired_matrix(header: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -65,6 +65,7 @@ def predict_file(
     overwrite: bool = False,
     strict: bool = False,
     threads: int = 1,
+    source: DicomSource | None = None,
     on_slice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Done:
     """Predict the map of a NIfTI series and write it with its sidecar.
@@ -90,6 +91,8 @@ def predict_file(
     strict : bool
         Refuse a case that fails the quality gate; else its map is written and the reasons stand beside it.
     threads : int
+    source : DicomSource, optional
+        Where the series came from, if it was DICOM.
     on_slice : callable
         Called with (slices done, slices in all).
 
@@ -142,6 +145,7 @@ def predict_file(
         quality,
         input_sha256=sha256_of(input_path),
         mask_sha256=sha256_of(mask_path) if mask_path else None,
+        source=source,
     )
     if validity_path is not None:
         validity = prediction.maps["validity"]
@@ -165,4 +169,4 @@ def predict_file(
         "threads": threads,
         "device": config.device,
     }
-    return Done(series, prediction, map_path, validity_path, manifest, quality)
+    return Done(series, prediction, map_path, validity_path, manifest, quality, source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 import perfmap
 from perfmap.engine.predict import PredictConfig, Prediction
 from perfmap.engine.quality import QualityReport
+from perfmap.io.dicom_source import DicomSource
 from perfmap.models.card import ModelCard
 from perfmap.preprocess.motion import MotionReport
 from perfmap.preprocess.pipeline import Prepared, Validity
@@ -56,6 +58,17 @@ def describe_motion(motion: MotionReport | None) -> dict[str, Any] | None:
     }
 
 
+def describe_origin(source: DicomSource) -> dict[str, Any]:
+    """The DICOM objects of a series by their number and the hash of their UIDs; nothing that names a patient."""
+    return {
+        "kind": source.kind,
+        "n_series": len(source.series_instance_uids),
+        "n_objects": len(source.sop_instance_uids),
+        "objects_sha256": hashlib.sha256("\n".join(source.sop_instance_uids).encode()).hexdigest(),
+        "lossy": source.lossy,
+    }
+
+
 def map_sidecar(
     series: Series,
     prediction: Prediction,
@@ -65,6 +78,7 @@ def map_sidecar(
     *,
     input_sha256: str,
     mask_sha256: str | None,
+    source: DicomSource | None = None,
 ) -> dict[str, Any]:
     """Sidecar of a map: the same for the same input, model, settings and version.
 
@@ -78,6 +92,8 @@ def map_sidecar(
         Of the input file.
     mask_sha256 : str or None
         Of the mask file, where one was given.
+    source : DicomSource, optional
+        Where the series came from, if it was DICOM.
     """
     quantity, prepared = QUANTITIES[card.outputs.quantity], prediction.prepared
     return {
@@ -98,5 +114,6 @@ def map_sidecar(
         "Motion": describe_motion(prediction.motion),
         "Quality": quality.as_dict(),
         "Settings": {**config.model_dump(exclude={"device"}), "mask_sha256": mask_sha256},
-        "Notes": [*series.notes, *prediction.notes],
+        **({"Origin": describe_origin(source)} if source else {}),
+        "Notes": [*(source.notes if source else ()), *series.notes, *prediction.notes],
     }

@@ -121,6 +121,7 @@ def convert(
             "RepetitionTime": axis.time_step,
             "RepetitionTimeExcitation": axis.repetition_time,
             **({"EchoTime": echo_time} if echo_time else {}),
+            **_facts(series[0], lossy=lossy),
             "Notes": list(notes),
         },
         nifti.with_suffix(".json"),
@@ -129,6 +130,21 @@ def convert(
         path.unlink()
     (folder / "converted").rmdir()
     return Staged(nifti, nifti.with_suffix(".json"), source)
+
+
+def _facts(series: ScannedSeries, *, lossy: bool) -> dict[str, Any]:
+    """What the quality gate asks for and dcm2niix leaves out; stays with the staged series."""
+    header = series.header
+    found = {
+        "ScanningSequence": header["ScanningSequence"].split("\\") if header["ScanningSequence"] else None,
+        "PulseSequenceType": {"SPIN": "spin echo", "GRADIENT": "gradient echo"}.get(
+            header["EchoPulseSequence"]
+        ),
+        "ContrastBolusAgent": header["ContrastBolusAgent"],
+        "PatientAge": header["PatientAge"],
+        "LossyImageCompression": "01" if lossy else "00",
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def _place(arranged: Arranged, staging: Path) -> dict[ExportFile, Path]:

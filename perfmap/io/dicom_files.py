@@ -187,6 +187,30 @@ def refuse_bomb(members: list[zipfile.ZipInfo]) -> None:
             )
 
 
+def holds_dicom(path: Path) -> bool:
+    """Whether an input is an archive, a DICOM file, or a folder that holds one; the first that is met decides."""
+    try:
+        if not path.is_dir():
+            with path.open("rb") as stream:
+                return stream.peek(4)[:4] == b"PK\x03\x04" or _is_dicom(stream.read(132))
+        for file in _walk(path.resolve(), Counter()):
+            try:
+                with file.open("rb") as stream:
+                    start = stream.read(132)
+            except OSError:
+                continue
+            if _is_dicom(start) or start[:4] == b"PK\x03\x04":
+                return True
+    except (OSError, InputError):
+        pass
+    return False
+
+
+def _is_dicom(start: bytes) -> bool:
+    """A preamble with its mark, or an element of group 0008 at the start, as old archives write them."""
+    return start[128:] == b"DICM" or (start[:1] == b"\x08" and start[1:2] == b"\0" and start[3:4] == b"\0")
+
+
 def minutes_since(modified: float, now: float | None = None) -> float:
     """Minutes since a file was changed; a date in the future counts as now."""
     return max(((now if now is not None else time.time()) - modified) / 60.0, 0.0)

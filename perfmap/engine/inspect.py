@@ -1,0 +1,110 @@
+"""Look at an input and say what it holds, without predicting anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from perfmap.engine.export import Export, find_cases
+from perfmap.engine.export_choice import reason_by_curve
+from perfmap.errors import InputError
+from perfmap.io.dicom_files import holds_dicom
+from perfmap.io.nifti import read_series
+from perfmap.preprocess.slices import slice_axis
+from perfmap.quantities import RESEARCH_ONLY
+
+
+def inspect_input(
+    path: Path,
+    *,
+    prefer: Literal["original", "moco"] = "original",
+    keep_phi: bool = False,
+    quiet_minutes: float = 0.0,
+    time_step: float | None = None,
+    on_file: Callable[[int], None] = lambda n_files: None,
+) -> dict[str, Any]:
+    """Every series of an export with the reason why it is taken or left, or the facts of one NIfTI series.
+
+    Parameters
+    ----------
+    path : Path
+        Export of DICOM, or a NIfTI file.
+    prefer, keep_phi, quiet_minutes, time_step, on_file
+        As in `find_cases`.
+
+    Returns
+    -------
+    dict
+        ``kind`` is ``"dicom"`` or ``"nifti"``; ``series`` has one entry for each series, ``cases`` one for each that
+        `perfmap predict` would take.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be read.
+    """
+    if not path.exists():
+        raise InputError(f"input {path} does not exist; check the path")
+    if not holds_dicom(path):
+        if path.is_dir():
+            raise InputError(f"{path} holds no DICOM; give an export of DICOM or one NIfTI series")
+        return {"warning": RESEARCH_ONLY, "kind": "nifti", **_describe_nifti(path, time_step=time_step)}
+    export = find_cases(
+        path,
+        prefer=prefer,
+        keep_phi=keep_phi,
+        quiet_minutes=quiet_minutes,
+        time_step=time_step,
+        on_file=on_file,
+    )
+    return {"warning": RESEARCH_ONLY, "kind": "dicom", **describe_export(export)}
+
+
+def describe_export(export: Export) -> dict[str, Any]:
+    """An export as plain values, for JSON and tables."""
+    return {
+        "n_files": export.n_files,
+        "left_files": dict(sorted(export.left_files.items())),
+        "series": [asdict(line) for line in export.series],
+        "cases": [
+            {
+                "name": case.name,
+                "series": case.number,
+                "n_volumes": case.arranged.n_volumes,
+                "n_slices": case.arranged.n_slices,
+                "time_step_s": case.axis.time_step,
+                "repetition_time_s": case.axis.repetition_time,
+                "echo_time_s": case.arranged.stack.echo_time,
+                "time_axis_verified": case.axis.verified,
+                "incomplete": case.incomplete,
+                "notes": [*case.notes, *case.arranged.notes, *case.axis.notes],
+            }
+            for case in export.cases
+        ],
+    }
+
+
+def _describe_nifti(path: Path, *, time_step: float | None) -> dict[str, Any]:
+    series = read_series(path, time_step=time_step)
+    axis = slice_axis(series.affine)
+    plane = np.moveaxis(series.signal, axis, 0)[series.signal.shape[axis] // 2]  # (rows, columns, t)
+    first = plane[..., :3].mean(axis=-1)
+    bright = plane[first > 0.35 * np.percentile(first, 98)]
+    curve = bright.mean(axis=0, dtype=np.float64) if bright.size else np.zeros(series.n_times)
+    reason = reason_by_curve(curve, time_step=series.time_step) if np.isfinite(curve).all() else "not finite"
+    described = {
+        "name": path.name,
+        "shape": list(series.signal.shape),
+        "voxel_size_mm": [round(float(edge), 4) for edge in np.linalg.norm(series.affine[:3, :3], axis=0)],
+        "time_step_s": series.time_step,
+        "repetition_time_s": series.repetition_time,
+        "echo_time_s": series.echo_time,
+        "taken": not reason,
+        "reason": reason or f"DSC: {series.n_times} volumes, a bolus",
+        "notes": list(series.notes),
+    }
+    return {"series": [described], "cases": [described] if not reason else []}
