@@ -191,6 +191,7 @@ class Batch:
     context: Tensor
     target: Tensor
     weight: Tensor
+    tissue: Tensor
     white: Tensor
     inside: Tensor
 
@@ -199,7 +200,14 @@ def _loss(predicted: Tensor, batch: Batch, device: torch.device) -> Tensor:
     target, weight = batch.target.to(device), batch.weight.to(device)
     if predicted.ndim == 3:
         return weighted_mse(predicted, target, weight)
-    return correction_loss(predicted, target, weight, batch.white.to(device), batch.inside.to(device))
+    return correction_loss(
+        predicted,
+        target,
+        weight,
+        tissue=batch.tissue.to(device),
+        white=batch.white.to(device),
+        inside=batch.inside.to(device),
+    )
 
 
 @torch.no_grad()
@@ -267,7 +275,10 @@ def _batches(
             ]
             batch = _join(parts)
             mirrored = torch.from_numpy(rng.random(len(batch.target)) < 0.5)
-            for tensor in (batch.channels, batch.target, batch.weight, batch.white, batch.inside):
+            for name in Batch.__dataclass_fields__:
+                if name == "context":
+                    continue
+                tensor = getattr(batch, name)
                 tensor[mirrored] = tensor[mirrored].flip(-2)  # axis x
             yield batch
 
@@ -305,14 +316,20 @@ def _to_tensors(
     target = torch.from_numpy(stack.target[which].astype(np.float32)).clamp(max=config.target_limit)
     inside = (coverage > 0.5).float()
     weight = torch.where(tissue, coverage, coverage * config.small_class_weight) * inside
-    weight = torch.where(torch.from_numpy(stack.lesion[which]), weight * config.lesion_weight, weight)
+    lesion = torch.from_numpy(stack.lesion[which])
+    weight = torch.where(lesion, weight * config.lesion_weight, weight)
     if config.balanced:
-        weight = weight / (0.5 + 0.5 * target)
+        # The paper's networks are balanced everywhere; one that corrects a map must find the vessels in tissue.
+        relative = weight / (0.5 + 0.5 * target)
+        weight = (
+            torch.where(lesion, relative, weight) if config.inputs.features == "curves+maps" else relative
+        )
     return Batch(
         torch.from_numpy(channels),
         torch.from_numpy(np.repeat(context[None], len(which), axis=0)),
         target,
         weight,
+        tissue,
         torch.from_numpy(stack.white[which]).float(),
         inside,
     )

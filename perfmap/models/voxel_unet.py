@@ -64,6 +64,7 @@ class VoxelUNet(nn.Module):
         self.multiple = 2 ** (len(w) - 1)
         self.encoder_in = nn.Conv2d(n_times + n_maps, n_hidden, 1)
         self.context = nn.Linear(n_times + n_scalars, n_hidden)
+        self.encoder_middle = nn.Conv2d(n_hidden, n_hidden, 1)
         self.encoder_out = nn.Conv2d(n_hidden, w[0], 1)
         self.enter = nn.ModuleList(ResidualBlock(width) for width in w)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(w))
@@ -90,7 +91,8 @@ class VoxelUNet(nn.Module):
         h, w = channels.shape[-2:]
         padded = functional.pad(channels, (0, -w % self.multiple, 0, -h % self.multiple))
         told = self.context(context)[:, :, None, None]
-        x = self.encoder_out(functional.relu(self.encoder_in(padded) + told))  # (b, w0, h, w)
+        x = functional.relu(self.encoder_in(padded) + told)  # (b, n_hidden, h, w)
+        x = self.encoder_out(functional.relu(self.encoder_middle(x)))  # (b, w0, h, w)
         skips: list[Tensor] = []
         for i, block in enumerate(self.enter):
             x = block(x)
