@@ -10,8 +10,11 @@ Two metrics go by names that the literature uses for different things. The paper
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from perfmap.errors import InputError
@@ -273,6 +276,53 @@ def regression(prediction: ArrayLike, reference: ArrayLike) -> tuple[float, floa
         return float("nan"), float("nan")
     slope = float(np.mean((predicted - predicted.mean()) * (wanted - wanted.mean()))) / variance
     return slope, float(predicted.mean() - slope * wanted.mean())
+
+
+def sd_of_mean(
+    sd: ArrayLike, mask: ArrayLike, *, voxel_size: Sequence[float], correlation_length: float
+) -> float:
+    """Standard deviation of the mean of a map over a region, from that of its voxels and how far errors reach.
+
+    Errors of two voxels at distance d are taken to be correlated by exp(−d²/(2·l²)). Without correlation the mean of n
+    voxels is √n times as certain as one of them; with l far beyond the region it is as uncertain as one voxel.
+
+    Parameters
+    ----------
+    sd : array_like, shape (x, y, z)
+        Standard deviation of each voxel, unit of the map.
+    mask : array_like of bool, shape (x, y, z)
+        The region.
+    voxel_size : sequence of float
+        Edge lengths, mm.
+    correlation_length : float
+        l, mm; 0 for independent errors.
+
+    Returns
+    -------
+    float
+        Unit of the map.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or the region is empty.
+    """
+    spread, region = np.asarray(sd, dtype=np.float64), np.asarray(mask, dtype=bool)
+    if spread.shape != region.shape:
+        raise InputError(
+            f"map of shape {spread.shape} and region of shape {region.shape}, wanted the same grid"
+        )
+    if not region.any():
+        raise InputError("the region holds no voxel, wanted at least one; check the mask")
+    inside = np.where(region, spread, 0.0)
+    spread_around = inside
+    for axis, edge in enumerate(voxel_size):
+        reach = int(np.ceil(4.0 * correlation_length / edge))
+        if reach:
+            distance = np.arange(-reach, reach + 1) * edge
+            kernel = np.exp(-0.5 * (distance / correlation_length) ** 2)
+            spread_around = ndimage.convolve1d(spread_around, kernel, axis=axis, mode="constant")
+    return float(np.sqrt(max((inside * spread_around).sum(), 0.0)) / region.sum())
 
 
 def _rmse(predicted: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:

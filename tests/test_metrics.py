@@ -171,3 +171,31 @@ def test_refusals(prediction: NDArray[np.float64], reference: NDArray[np.float64
 def test_ssim_refuses_slices_smaller_than_its_window() -> None:
     with pytest.raises(InputError, match="at least 7 pixels"):
         metrics.ssim(np.ones((6, 30)), np.ones((6, 30)), data_range=1.0)
+
+
+class TestSdOfMean:
+    """Known answers: independent errors, one error for all, and the double sum itself."""
+
+    def region(self) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(5)
+        return rng.uniform(0.1, 0.4, (9, 8, 4)), rng.random((9, 8, 4)) < 0.4
+
+    def test_independent_errors_average_out(self) -> None:
+        sd, mask = self.region()
+        expected = np.sqrt((sd[mask] ** 2).sum()) / mask.sum()
+        assert metrics.sd_of_mean(sd, mask, voxel_size=(2, 2, 5), correlation_length=0.0) == pytest.approx(
+            expected
+        )
+
+    def test_an_error_common_to_all_stays(self) -> None:
+        sd, mask = self.region()
+        found = metrics.sd_of_mean(sd, mask, voxel_size=(2, 2, 5), correlation_length=1e4)
+        assert found == pytest.approx(sd[mask].mean(), rel=1e-3)
+
+    def test_in_between_it_is_the_double_sum(self) -> None:
+        sd, mask = self.region()
+        places = np.argwhere(mask) * np.array([2.0, 2.0, 5.0])
+        squared = ((places[:, None] - places[None]) ** 2).sum(axis=-1)
+        double = (sd[mask][:, None] * sd[mask][None] * np.exp(-squared / (2 * 4.0**2))).sum()
+        found = metrics.sd_of_mean(sd, mask, voxel_size=(2, 2, 5), correlation_length=4.0)
+        assert found == pytest.approx(np.sqrt(double) / mask.sum(), rel=1e-3)

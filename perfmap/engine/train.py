@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import perfmap
+from perfmap.engine.calibrate import calibrate
 from perfmap.engine.dataset import Stack
 from perfmap.engine.device import choose_device
 from perfmap.engine.losses import correction_loss, weighted_mse
 from perfmap.engine.run_folder import RunState, Scores, begin_folder, load_state, save_state, write_log
 from perfmap.engine.sources import Source, open_source
-from perfmap.engine.train_config import TrainConfig
+from perfmap.engine.train_config import SIMULATOR, TrainConfig
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract
-from perfmap.models.checkpoint import CARD, read_card, save_checkpoint
+from perfmap.models.checkpoint import load_checkpoint, read_card, save_checkpoint, write_card
 from perfmap.preprocess.features import MAPS, SCALARS, rescale
 from perfmap.quantities import QUANTITIES
 from perfmap.series import FloatArray
@@ -180,7 +180,29 @@ def train(
                 break
     finally:
         source.close()
-    return _finish_card(folder, state, ended_by)
+    card = _finish_card(folder, state, ended_by)
+    if network_gives_sd(inputs) and config.data == SIMULATOR and config.calibration_subjects:
+        card = _calibrated(folder, card, config, threads or 1)
+    return card
+
+
+def network_gives_sd(inputs: InputContract) -> bool:
+    """Whether networks of this contract give a standard deviation beside the map."""
+    return inputs.features == "curves+maps"
+
+
+def _calibrated(folder: Path, card: ModelCard, config: TrainConfig, threads: int) -> ModelCard:
+    """The card with how the network's standard deviation is to be read."""
+    uncertainty = calibrate(
+        load_checkpoint(folder / "model"),
+        n_subjects=config.calibration_subjects,
+        seed=config.seed,
+        threads=threads,
+    )
+    outputs = card.outputs.model_copy(update={"uncertainty": uncertainty})
+    card = card.model_copy(update={"outputs": outputs})
+    write_card(folder / "model", card)
+    return card
 
 
 @dataclass(frozen=True)
@@ -463,7 +485,5 @@ def _finish_card(
         }
     )
     card = card.model_copy(update={"training": record})
-    partial = folder / "model" / (CARD + ".part")
-    partial.write_text(json.dumps(card.model_dump(), indent=2, sort_keys=True) + "\n", "utf-8")
-    partial.replace(folder / "model" / CARD)
+    write_card(folder / "model", card)
     return card

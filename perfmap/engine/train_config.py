@@ -40,6 +40,8 @@ class TrainConfig(BaseModel):
         Simulator only: subjects of earlier epochs that are seen again in each epoch, from the run folder; 0 keeps none.
     validation_subjects : int
         Simulator only.
+    calibration_subjects : int
+        Simulator only, networks that give a standard deviation: validation subjects it is fitted to; 0 leaves it out.
     batch : int
     learning_rate, weight_decay : float
         Of AdamW.
@@ -80,6 +82,7 @@ class TrainConfig(BaseModel):
     passes: int = Field(default=3, ge=1)
     replayed_subjects: int = Field(default=0, ge=0)
     validation_subjects: int = Field(default=24, ge=1)
+    calibration_subjects: int = Field(default=40, ge=0)
     batch: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)

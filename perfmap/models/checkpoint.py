@@ -126,11 +126,17 @@ def save_checkpoint(
     content = weights_to_bytes(state, half=half)
     card = ModelCard(**card_fields, sha256=hashlib.sha256(content).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in (
-        (WEIGHTS, content),
-        (CARD, (json.dumps(card.model_dump(), indent=2, sort_keys=True) + "\n").encode()),
-    ):
-        partial = folder / (name + ".part")
-        partial.write_bytes(data)
-        partial.replace(folder / name)
+    _replace(folder / WEIGHTS, content)
+    write_card(folder, card)
     return card
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write a card, replacing the one that is there."""
+    _replace(folder / CARD, (json.dumps(card.model_dump(), indent=2, sort_keys=True) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    partial.replace(path)

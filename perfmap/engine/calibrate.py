@@ -1,0 +1,158 @@
+"""Calibration of a network's standard deviation, on subjects of the validation part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from perfmap.engine.dataset import SMALL_CLASSES, VALIDATION, as_registered
+from perfmap.engine.predict import PredictConfig, predict
+from perfmap.errors import InputError
+from perfmap.metrics import sd_of_mean
+from perfmap.models.card import Uncertainty
+from perfmap.models.checkpoint import Checkpoint
+from perfmap.phantom.case import draw_case, simulate_case
+from perfmap.phantom.priors import LABELS, LESION_CLASSES
+from perfmap.series import FloatArray, Series
+
+ONE_SIGMA = 0.68
+"""Share of tissue voxels whose error is to lie within one standard deviation."""
+REGION_COVER = 0.95
+"""Share of lesions whose true mean is to lie within 1.96 standard deviations of the mean."""
+LENGTHS = (0.0, *np.geomspace(1.0, 60.0, 25).round(2).tolist())
+"""Correlation lengths that are tried, mm."""
+_LEAST_LESION = 20  # voxels
+_LEAST_LESIONS = 5
+
+
+@dataclass(frozen=True)
+class Region:
+    """A lesion: its box of the standard deviation, which voxels of it are lesion, their size, the error of the mean."""
+
+    sd: FloatArray
+    mask: NDArray[np.bool_]
+    voxel_size: tuple[float, float, float]
+    error: float
+
+
+def calibrate(
+    checkpoint: Checkpoint,
+    *,
+    n_subjects: int,
+    seed: int,
+    n_slices: int = 6,
+    threads: int = 1,
+    on_subject: Callable[[int], None] = lambda done: None,
+) -> Uncertainty:
+    """Fit what a network's standard deviation is multiplied by, and how far its errors are correlated.
+
+    The factor makes one standard deviation cover 68 % of the tissue's voxels; the length makes 1.96 standard deviations
+    of a lesion's mean cover 95 % of the lesions.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Of a network that gives a standard deviation; what its card says of it is not used.
+    n_subjects, n_slices : int
+        Simulated subjects of the validation part, and slices of each.
+    seed : int
+        Of the training run, so that no subject of its training part is met.
+    threads : int
+    on_subject : callable
+        Called with the number of subjects done.
+
+    Returns
+    -------
+    Uncertainty
+
+    Raises
+    ------
+    InputError
+        If there are fewer than five lesions.
+    """
+    raw = Uncertainty(correlation_length_mm=0.0)
+    outputs = checkpoint.card.outputs.model_copy(update={"uncertainty": raw})
+    plain = Checkpoint(checkpoint.card.model_copy(update={"outputs": outputs}), checkpoint.network)
+    ratios: list[NDArray[np.float32]] = []
+    regions: list[Region] = []
+    for index in range(n_subjects):
+        rng = np.random.default_rng([seed, VALIDATION, 10_000 + index])
+        case = as_registered(draw_case(rng, geometry="stack", n_slices=n_slices), rng)
+        simulated = simulate_case(case)
+        series = Series(
+            signal=simulated.signal,
+            affine=simulated.affine,
+            time_step=simulated.time_step,
+            repetition_time=simulated.repetition_time,
+            echo_time=simulated.echo_time,
+        )
+        try:
+            prediction = predict(series, plain, PredictConfig(motion_correction="off"), threads=threads)
+        except InputError:
+            continue
+        quantity = outputs.quantity
+        found = np.asarray(prediction.maps[quantity].array, dtype=np.float32)
+        sd = np.asarray(prediction.maps[f"{quantity}_sd"].array, dtype=np.float32)
+        labels, brain = (
+            simulated.truth["labels"],
+            prediction.prepared.mask & simulated.truth["mask"].astype(bool),
+        )
+        error = found - simulated.truth[quantity]
+        tissue = brain & ~np.isin(labels, [LABELS[name] for name in SMALL_CLASSES])
+        ratios.append((np.abs(error[tissue]) / sd[tissue]).astype(np.float32))
+        lesion = brain & np.isin(labels, [LABELS[name] for name in LESION_CLASSES])
+        edges = tuple(float(edge) for edge in np.linalg.norm(series.affine[:3, :3], axis=0))
+        regions += _regions(error, sd, lesion, (edges[0], edges[1], edges[2]))
+        on_subject(index + 1)
+    return fit_uncertainty(np.concatenate(ratios) if ratios else np.zeros(0), regions)
+
+
+def fit_uncertainty(ratios: NDArray[np.floating], regions: list[Region]) -> Uncertainty:
+    """Factor and correlation length from what was measured.
+
+    Parameters
+    ----------
+    ratios : ndarray, shape (n,)
+        |error| over the network's standard deviation, of tissue voxels.
+    regions : list of Region
+
+    Raises
+    ------
+    InputError
+        If there are fewer than five lesions.
+    """
+    if len(regions) < _LEAST_LESIONS:
+        raise InputError(
+            f"calibration met {len(regions)} lesions, wanted at least {_LEAST_LESIONS}; take more subjects"
+        )
+    factor = float(np.quantile(ratios, ONE_SIGMA))
+    return Uncertainty(sd_factor=round(factor, 4), correlation_length_mm=_fit_length(regions, factor))
+
+
+def _regions(
+    error: FloatArray, sd: FloatArray, lesion: NDArray[np.bool_], edges: tuple[float, float, float]
+) -> list[Region]:
+    parts, _ = ndimage.label(lesion)
+    regions = []
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        mask = parts[box] == number
+        if mask.sum() >= _LEAST_LESION:
+            regions.append(Region(sd[box], mask, edges, float(error[box][mask].mean())))
+    return regions
+
+
+def _fit_length(regions: list[Region], factor: float) -> float:
+    """The shortest length that covers enough lesions; the longest tried if none does."""
+    for length in LENGTHS:
+        spreads = [
+            factor * sd_of_mean(r.sd, r.mask, voxel_size=r.voxel_size, correlation_length=length)
+            for r in regions
+        ]
+        covered = np.mean([abs(r.error) <= 1.96 * s for r, s in zip(regions, spreads, strict=True)])
+        if covered >= REGION_COVER:
+            return float(length)
+    return float(LENGTHS[-1])
