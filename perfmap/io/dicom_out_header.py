@@ -193,6 +193,16 @@ def series_uid(source: DicomSource, made: DerivedMap, form: str) -> str:
     )
 
 
+def object_uid(image: Dataset, k: int) -> str:
+    """SOPInstanceUID of slice `k`. Study and patient are part of it, so that a later change of either shows."""
+    return deterministic_uid(
+        str(image.SeriesInstanceUID),
+        k,
+        str(image.get("StudyInstanceUID", "")),
+        str(image.get("PatientID", "")),
+    )
+
+
 def base_header(
     source: DicomSource, header: Dataset, made: DerivedMap, form: str, *, k: int, number: int
 ) -> Dataset:
@@ -221,7 +231,7 @@ def base_header(
         "frame", series_uid(source, made, "")
     )
     image.SeriesInstanceUID = series_uid(source, made, form)
-    image.SOPInstanceUID = deterministic_uid(image.SeriesInstanceUID, k)
+    image.SOPInstanceUID = object_uid(image, k)
     image.SeriesNumber = number
     image.SeriesDescription = series_description(made, form)
     image.InstanceNumber = k + 1

@@ -88,6 +88,7 @@ def pm_object(source: DicomSource, made: DerivedMap) -> Dataset:
     values[~valid] = padding = np.float32(lowest - _BELOW_READINGS)
     headers = source_headers(source)
     stand_ins = [_stand_in(source, header, made, k) for k, header in enumerate(headers)]
+    object_uid = stand_ins[0].SOPInstanceUID
     unit = unit_item(made.volume.quantity)
     mapping = RealWorldValueMapping(
         lut_label=made.folder.upper().replace("-", "_")[:16],
@@ -103,7 +104,7 @@ def pm_object(source: DicomSource, made: DerivedMap) -> Dataset:
         values,
         series_instance_uid=series_uid(source, made, "pm"),
         series_number=series_number(headers[0], "pm", made),
-        sop_instance_uid=deterministic_uid(series_uid(source, made, "pm"), 0),
+        sop_instance_uid=object_uid,
         instance_number=1,
         manufacturer=stand_ins[0].Manufacturer,
         manufacturer_model_name=stand_ins[0].ManufacturerModelName,
