@@ -24,7 +24,8 @@ from perfmap.preprocess.white_matter import WhiteMatter, estimate_white_matter
 from perfmap.series import FloatArray, Series, Volume
 
 _FIRST_LOOK = 8  # slices, evenly spread, on which white matter is looked for
-_LEAST_WHITE = 30  # voxels
+# What can be white matter of normal appearance: voxels, and shares of the brain.
+_LEAST_WHITE, _LEAST_SHARE, _MOST_SHARE = 30, 0.05, 0.6
 
 
 class PredictConfig(BaseModel):
@@ -187,9 +188,12 @@ def _white_matter_by_network(
 
 
 def _white_matter_of(prepared: Prepared, slices: Sequence[int], outputs: FloatArray) -> WhiteMatter | None:
-    """White matter where the network is more sure of it than not; None if that is too little to read a level from."""
-    mask = (_volume(prepared, slices, white_matter_probability(outputs)) > 0.5) & prepared.mask
-    if int(mask.sum()) < _LEAST_WHITE:
+    """White matter where the network is surer of it than not, at least its surest twentieth; None if it cannot be."""
+    probability = _volume(prepared, slices, white_matter_probability(outputs))
+    looked_at = _volume(prepared, slices, np.ones_like(outputs[:, 0])).astype(bool) & prepared.mask
+    surest = float(np.quantile(probability[looked_at], 1.0 - _LEAST_SHARE))
+    mask = looked_at & (probability >= min(0.5, surest))
+    if not _LEAST_WHITE <= int(mask.sum()) <= _MOST_SHARE * int(looked_at.sum()):
         return None
     level = float(prepared.first_pass[mask].mean(dtype=np.float64))
     return WhiteMatter(level, mask) if level > 0 else None
