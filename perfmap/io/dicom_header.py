@@ -18,6 +18,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from perfmap.errors import InputError
+from perfmap.io.dicom_files import UNREADABLE
 
 MAX_DEFLATED = 1 << 30
 MAX_RATIO = 200
@@ -73,8 +74,11 @@ def read_header(stream: IO[bytes], size: int) -> tuple[Dataset, str, bool]:
     InputError
         If a deflated file unpacks to far more than its size.
     """
-    start = stream.read(1024)
-    stream.seek(0)
+    try:
+        start = stream.read(1024)
+        stream.seek(0)
+    except UNREADABLE as error:
+        raise NotDicom("damaged file") from error
     if start[128:132] != b"DICM" and not _looks_like_a_dataset(start[:132]):
         raise NotDicom("not DICOM")
     try:
@@ -140,8 +144,9 @@ def _is_whole(stream: IO[bytes], size: int, data: Dataset, *, compressed: bool) 
         stream.seek(max(size - _TAIL, 0))
         return _END_OF_FRAMES in stream.read(_TAIL)
     n_values = int(data.Rows) * int(data.Columns) * int(data.get("SamplesPerPixel") or 1)
+    element_header = 8 if data.original_encoding[0] else 12  # tag, type and length of the pixels
     n_bytes = n_values * int(data.get("NumberOfFrames") or 1) * int(data.get("BitsAllocated") or 16) // 8
-    return size - stream.tell() >= n_bytes
+    return size - stream.tell() >= n_bytes + element_header
 
 
 def _looks_like_a_dataset(start: bytes) -> bool:
