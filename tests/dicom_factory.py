@@ -214,6 +214,11 @@ def write_enhanced(
     return _save(data, path, scan, edit, times.start, 0)
 
 
+def another_uid(uid: str, *parts: object) -> UID:
+    """A UID that follows from another one: for an edit that makes a second object of the same place and time."""
+    return generate_uid(prefix="1.2.826.0.1.3680043.8.498.", entropy_srcs=[str(uid), *map(str, parts)])
+
+
 def csa_header(elements: dict[str, tuple[str, list[str]]]) -> bytes:
     """Siemens' private header, second form: named elements with their values as text."""
     out = b"SV10\x04\x03\x02\x01" + struct.pack("<II", len(elements), 77)

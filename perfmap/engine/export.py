@@ -21,6 +21,7 @@ from perfmap.engine.export_choice import (
     notes_of,
     reason_by_curve,
     reason_left,
+    refuse_jumping_curve,
     shown,
     slice_curve,
 )
@@ -263,6 +264,8 @@ def _judge(series: tuple[ScannedSeries, ...], *, time_step: float | None) -> _Ca
         axis = measure_time_axis(candidate.arranged.order, series[0].header, time_step=time_step)
         candidate.axis = axis
         candidate.curve = slice_curve(candidate.arranged)
+        if candidate.curve is not None:
+            refuse_jumping_curve(candidate.curve, candidate.arranged.order)
     except InputError as error:
         candidate.reason, candidate.refused = str(error), True
         return candidate

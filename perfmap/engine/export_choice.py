@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perfmap.errors import InputError
 from perfmap.io.dicom_frames import MR_CLASSES
+from perfmap.io.dicom_order import Order
 from perfmap.io.dicom_pixels import Undecodable, read_pixels, tiles_of
 from perfmap.io.dicom_scan import ScannedSeries
 from perfmap.io.dicom_stack import Arranged, Stack, stacks_of
@@ -18,6 +19,8 @@ from perfmap.physics.bolus import find_bolus
 
 WANTED_ECHO = 0.030
 """Echo time of the training, s: of several echoes the nearest is taken."""
+SMOOTHER = 0.7
+"""Part of a curve's length (sum of its steps) that tells a better order of volumes from noise."""
 MAPS = {
     *(
         "RCBV",
@@ -133,6 +136,24 @@ def slice_curve(arranged: Arranged) -> NDArray[np.float64] | None:
     if not bright.any():
         return np.zeros(len(images))
     return images[:, bright].mean(axis=1, dtype=np.float64)
+
+
+def refuse_jumping_curve(curve: NDArray[np.float64], order: Order) -> None:
+    """Refuse an order of volumes in which the signal jumps, where another order that the headers give runs smoothly.
+
+    Raises
+    ------
+    InputError
+        Naming both orders.
+    """
+    length = float(np.abs(np.diff(curve)).sum())
+    for name, alternative in order.alternatives:
+        other = float(np.abs(np.diff(curve[list(alternative)])).sum())
+        if other < SMOOTHER * length:
+            raise InputError(
+                f"the order of the volumes is contradictory: in that of {' and '.join(order.witnesses)} the signal "
+                f"jumps up and down, in that of {name} it runs smoothly; export the series again"
+            )
 
 
 def reason_by_curve(curve: NDArray[np.float64], *, time_step: float) -> str:

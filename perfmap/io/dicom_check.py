@@ -57,6 +57,8 @@ def expected_affine(arranged: Arranged, image: Any) -> NDArray[np.float64] | Non
 
 def index_map(converted: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.int64] | None:
     """Map of indices (column, row, slice) to those of the converted image: only flips. None if it is anything else."""
+    if abs(np.linalg.det(converted)) < 1e-9:
+        return None
     exact = np.linalg.solve(converted, expected)
     whole = np.round(exact)
     sizes = np.linalg.norm(converted[:3, :3], axis=0)

@@ -96,7 +96,7 @@ def convert(
     sidecar: dict[str, Any] = {}
     if chosen is not None and flips is not None:
         _finish_header(chosen, nifti, axis)
-        sidecar = read_json(chosen.with_suffix(".json")) if chosen.with_suffix(".json").is_file() else {}
+        sidecar = _told_by_dcm2niix(chosen)
         if not compared:
             notes = (*notes, "the values could not be compared with the DICOM images: unknown compression")
     else:
@@ -107,7 +107,7 @@ def convert(
             flips = _assemble(arranged, nifti, axis)
         except Undecodable as error:
             raise refuse_mismatch(shapes, arranged) from error
-        sidecar = read_json(images[0].with_suffix(".json")) if images else {}
+        sidecar = _told_by_dcm2niix(images[0]) if images else {}
         notes = (
             *notes,
             "dcm2niix orders or splits these images otherwise than their headers say; the series was put together "
@@ -188,6 +188,14 @@ def _run_dcm2niix(staging: Path, converted: Path) -> list[Path]:
             f"dcm2niix does not run here ({error.strerror}); install the package again: pip install dcm2niix"
         ) from error
     return sorted(converted.glob("*.nii"))
+
+
+def _told_by_dcm2niix(image: Path) -> dict[str, Any]:
+    """Its sidecar; nothing where there is none, or where it is no JSON, as with a NaN in it."""
+    try:
+        return read_json(image.with_suffix(".json"))
+    except InputError:
+        return {}
 
 
 def _choose(

@@ -42,11 +42,14 @@ class Order:
     witnesses : tuple of str
         Those that give this order.
     notes : tuple of str
+    alternatives : tuple of (str, tuple of int)
+        Other orders of these volumes, with the witness that gives each.
     """
 
     grid: tuple[tuple[Frame, ...], ...]
     witnesses: tuple[str, ...]
     notes: tuple[str, ...]
+    alternatives: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 def order_volumes(columns: Sequence[Sequence[Frame]]) -> Order:
@@ -87,7 +90,10 @@ def order_volumes(columns: Sequence[Sequence[Frame]]) -> Order:
     elif weights[best] < SETTLED:
         notes.append(f"the order of the volumes rests on {agreed} alone")
     sorted_columns = [[column[i] for i in rank] for column, rank in zip(columns, best, strict=True)]
-    return Order(tuple(zip(*sorted_columns, strict=True)), tuple(orders[best]), tuple(notes))
+    middle = len(columns) // 2
+    place = np.argsort(best[middle])
+    alternatives = tuple((orders[ranks][0], tuple(place[list(ranks[middle])].tolist())) for ranks in others)
+    return Order(tuple(zip(*sorted_columns, strict=True)), tuple(orders[best]), tuple(notes), alternatives)
 
 
 def witness_times(frames: Sequence[Frame], name: str) -> NDArray[np.float64] | None:

@@ -4,12 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from perfmap.engine.export import Export, SeriesLine, find_cases, stage, the_case
+from perfmap.engine.training_range import acquisition_of
 from perfmap.errors import InputError
-from perfmap.io.nifti import read_series
-from perfmap.series import Series
-from tests.dicom_factory import SECRETS, Scan, oblique_affine, write_classic, write_mosaic
+from perfmap.io.dicom_pixels import Undecodable
+from perfmap.io.sidecar import read_json
+from tests.dicom_factory import (
+    SECRETS,
+    Scan,
+    another_uid,
+    oblique_affine,
+    write_classic,
+    write_enhanced,
+    write_mosaic,
+)
 from tests.heads import head_series
 
 SHAPE = (32, 28, 3)
@@ -24,10 +34,6 @@ def dsc() -> np.ndarray:
 
 def line_of(export: Export, number: int) -> SeriesLine:
     return next(line for line in export.series if line.number == str(number))
-
-
-def staged(path: Path, folder: Path, **options: object) -> Series:
-    return read_series(stage(the_case(find_cases(path, **options)), folder).nifti)  # type: ignore[arg-type]
 
 
 def test_the_dsc_series_is_found_by_what_it_is(tmp_path: Path, dsc: np.ndarray) -> None:
@@ -74,3 +80,162 @@ def test_an_export_without_dsc_is_refused_with_a_way_on(tmp_path: Path, dsc: np.
     write_classic(Scan(dsc[..., :3], AFFINE), tmp_path)
     with pytest.raises(InputError, match=r"no DSC series.*inspect"):
         the_case(find_cases(tmp_path))
+
+
+def test_still_arriving_is_incomplete_and_an_aborted_scan_is_not(tmp_path: Path, dsc: np.ndarray) -> None:
+    def plan_more(data: Dataset, t: int, k: int) -> None:
+        data.NumberOfTemporalPositions = 40
+
+    write_classic(Scan(dsc, AFFINE, vendor="ge"), tmp_path, edit=plan_more)
+    newest = max(path.stat().st_mtime for path in tmp_path.iterdir())
+    young = the_case(find_cases(tmp_path, quiet_minutes=10.0, now=newest + 60.0))
+    assert "still arriving" in young.incomplete
+    old = the_case(find_cases(tmp_path, quiet_minutes=10.0, now=newest + 3600.0))
+    assert old.incomplete == ""
+    assert "24 of 40 planned volumes" in " ".join(old.notes)
+
+
+def test_echoes_are_split_and_the_one_nearest_30_ms_is_taken(tmp_path: Path, dsc: np.ndarray) -> None:
+    for echo in (0.012, 0.034):
+
+        def tell(data: Dataset, t: int, k: int, echo: float = echo) -> None:
+            data.SOPInstanceUID = another_uid(data.SOPInstanceUID, echo)
+            data.InstanceNumber += round(1e5 * echo)
+
+        write_classic(Scan(dsc, AFFINE, echo_time=echo), tmp_path / "in" / f"{echo}", edit=tell)
+    found = find_cases(tmp_path / "in")
+    case = the_case(found)
+    assert case.arranged.stack.echo_time == pytest.approx(0.034)
+    assert "that of 34 ms is taken, nearest to 30 ms; left: 12 ms" in " ".join(case.notes)
+    assert line_of(found, 5).echo_times_ms == (12.0, 34.0)
+    assert stage(case, tmp_path / "out").sidecar.is_file()
+
+
+def test_spin_echo_is_labelled(tmp_path: Path, dsc: np.ndarray) -> None:
+    write_classic(Scan(dsc, AFFINE, sequence=("EP", "SE")), tmp_path)
+    assert "SE-nrCBV" in " ".join(the_case(find_cases(tmp_path)).notes)
+
+
+def test_one_acquisition_stored_as_many_series_is_joined(tmp_path: Path, dsc: np.ndarray) -> None:
+    scan = Scan(dsc, AFFINE)
+    for t in range(24):
+        write_enhanced(scan, tmp_path / "in" / f"{t}", times=range(t, t + 1), series=f"v{t}")
+    case = the_case(find_cases(tmp_path / "in"))
+    assert "stored as 24 series was joined" in " ".join(case.notes)
+    assert len(case.series) == 24
+
+
+def test_two_injections_are_two_cases(tmp_path: Path, dsc: np.ndarray) -> None:
+    write_classic(Scan(dsc, AFFINE), tmp_path / "a")
+    write_classic(Scan(dsc, AFFINE, series="second", series_number=9, start=37_500.0), tmp_path / "b")
+    found = find_cases(tmp_path)
+    assert [case.number for case in found.cases] == ["5", "9"]
+    with pytest.raises(InputError, match=r"2 DSC series in the export \(series 5, 9\)"):
+        the_case(found)
+
+
+def test_magnitude_is_kept_and_phase_alone_is_left(tmp_path: Path, dsc: np.ndarray) -> None:
+    def as_phase(data: Dataset, t: int, k: int) -> None:
+        data.ImageType = ["ORIGINAL", "PRIMARY", "P", "ND"]
+        data.SOPInstanceUID = another_uid(data.SOPInstanceUID, "phase")
+
+    write_classic(Scan(dsc, AFFINE), tmp_path / "a")
+    write_classic(Scan(dsc, AFFINE), tmp_path / "a" / "phase", edit=as_phase)
+    assert "phase images beside the magnitude were left" in " ".join(
+        the_case(find_cases(tmp_path / "a")).notes
+    )
+    assert line_of(find_cases(tmp_path / "a" / "phase"), 5).reason == "phase images, wanted magnitude"
+
+
+def test_maps_of_the_vendor_and_diffusion_are_left_with_their_reason(tmp_path: Path, dsc: np.ndarray) -> None:
+    map_type = ("DERIVED", "PRIMARY", "PERFUSION", "TTP", "ND")
+    write_classic(
+        Scan(dsc[..., :1], AFFINE, series="ttp", series_number=11, image_type=map_type), tmp_path / "ttp"
+    )
+
+    def weight(data: Dataset, t: int, k: int) -> None:
+        data.DiffusionBValue = 1000.0
+
+    write_classic(Scan(dsc, AFFINE, series="dwi", series_number=12), tmp_path / "dwi", edit=weight)
+
+    def colour(data: Dataset, t: int, k: int) -> None:
+        data.SamplesPerPixel = 3
+
+    write_classic(Scan(dsc[..., :1], AFFINE, series="rgb", series_number=13), tmp_path / "rgb", edit=colour)
+    found = find_cases(tmp_path)
+    assert line_of(found, 11).reason == "a map of the vendor (TTP)"
+    assert line_of(found, 12).reason == "diffusion-weighted"
+    assert "colour" in line_of(found, 13).reason
+
+
+def test_refused_series_names_its_reason(tmp_path: Path, dsc: np.ndarray) -> None:
+    paths = write_classic(Scan(dsc, AFFINE), tmp_path)
+    for path in paths[30:33]:
+        path.unlink()
+    found = find_cases(tmp_path)
+    assert line_of(found, 5).refused
+    with pytest.raises(
+        InputError, match=r"series 5: volume\(s\) missing: AcquisitionNumber goes from 10 to 12"
+    ):
+        the_case(found)
+
+
+def test_mixed_matrices_are_refused(tmp_path: Path, dsc: np.ndarray) -> None:
+    write_classic(Scan(dsc, AFFINE), tmp_path / "a")
+    half = dsc[:16, :14]
+
+    def other(data: Dataset, t: int, k: int) -> None:
+        data.SOPInstanceUID = another_uid(data.SOPInstanceUID, "half")
+
+    write_classic(
+        Scan(half, oblique_affine((16, 14, 3), spacing=(3.0, 3.0, 5.0))), tmp_path / "b", edit=other
+    )
+    with pytest.raises(InputError, match="different matrix in one series"):
+        the_case(find_cases(tmp_path))
+
+
+def test_clock_that_shuffles_the_bolus_is_not_believed(tmp_path: Path, dsc: np.ndarray) -> None:
+    order = np.random.default_rng(3).permutation(24)
+
+    def shuffle(data: Dataset, t: int, k: int) -> None:
+        data.AcquisitionTime = data.ContentTime = f"10{20 + order[t] // 60:02d}{int(order[t]):02d}.000000"
+        data.AcquisitionNumber = 1
+
+    write_classic(Scan(dsc, AFFINE, time_step=1.0), tmp_path, edit=shuffle)
+    with pytest.raises(InputError, match=r"the signal jumps.*InstanceNumber"):
+        the_case(find_cases(tmp_path))
+
+
+def test_facts_for_the_quality_gate_travel_with_the_series(tmp_path: Path, dsc: np.ndarray) -> None:
+    def spoil(data: Dataset, t: int, k: int) -> None:
+        data.LossyImageCompression, data.PatientAge = "01", "012Y"
+        data.ContrastBolusAgent = "Ferumoxytol"
+
+    write_classic(Scan(dsc, AFFINE), tmp_path / "in", edit=spoil)
+    result = stage(the_case(find_cases(tmp_path / "in")), tmp_path / "out")
+    facts = acquisition_of(read_json(result.sidecar))
+    assert (facts.lossy, facts.child, facts.blood_pool_agent) == (True, True, True)
+    assert result.source.lossy
+
+
+def test_interpolated_matrix_is_said(tmp_path: Path, dsc: np.ndarray) -> None:
+    def interpolate(data: Dataset, t: int, k: int) -> None:
+        data.AcquisitionMatrix = [16, 0, 0, 14]
+
+    write_classic(Scan(dsc, AFFINE), tmp_path, edit=interpolate)
+    assert "interpolated: 32×28 from 16×14" in " ".join(the_case(find_cases(tmp_path)).notes)
+
+
+def test_unknown_compression_is_looked_at_after_conversion(
+    tmp_path: Path, dsc: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def undecodable(*_: object) -> None:
+        raise Undecodable("compressed")
+
+    monkeypatch.setattr("perfmap.engine.export_choice.read_pixels", undecodable)
+    monkeypatch.setattr("perfmap.io.dicom_check.read_pixels", undecodable)
+    write_classic(Scan(dsc, AFFINE), tmp_path / "in")
+    found = find_cases(tmp_path / "in")
+    assert "after conversion" in line_of(found, 5).reason
+    result = stage(the_case(found), tmp_path / "out")
+    assert "could not be compared" in " ".join(result.source.notes)
