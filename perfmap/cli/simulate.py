@@ -65,8 +65,14 @@ def simulate(
     ] = None,
     cohort: Annotated[
         Cohort | None,
-        typer.Option(help="paper: 519 patients, 7 slices each, true nrCBV and CaPTk's ap-rCBV (about 3 GB)."),
+        typer.Option(help="paper: 519 patients, 7 slices each, true nrCBV and CaPTk's ap-rCBV (5.6 GB)."),
     ] = None,
+    as_nifti: Annotated[
+        bool,
+        typer.Option(
+            "--nifti", help="With --cohort: a folder of NIfTI files a patient, not one file (3 GB)."
+        ),
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     overwrite: Overwrite = False,
     json_file: JsonTarget = None,
@@ -84,6 +90,8 @@ def simulate(
     if change and replay is None:
         raise ConfigError("--set changes a recorded case; give --replay CASE.json too")
 
+    if as_nifti and cohort is None:
+        raise ConfigError("--nifti is how a cohort is written; other cases are NIfTI anyway")
     if cohort is not None and replay is not None:
         raise ConfigError("--cohort and --replay contradict each other; give one of them")
 
@@ -94,7 +102,13 @@ def simulate(
     with progress("simulating", quiet=quiet) as report:
         if cohort is not None:
             folders = simulate_paper_cohort(
-                output, seed=seed, n=n or PAPER_PATIENTS, jobs=jobs, overwrite=overwrite, progress=report
+                output,
+                seed=seed,
+                n=n or PAPER_PATIENTS,
+                jobs=jobs,
+                overwrite=overwrite,
+                as_nifti=as_nifti,
+                progress=report,
             )
         else:
             planned: Sequence[PlannedCase] = (

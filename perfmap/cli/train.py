@@ -39,7 +39,7 @@ def train(
         Path | None,
         typer.Argument(
             metavar="[DATA]",
-            help="Cohort folder (<patient>/dsc.nii.gz with truth_<target>.nii.gz), or CSV manifest "
+            help="Cohort folder (<patient>.npz, or <patient>/dsc.nii.gz with truth_<target>.nii.gz), or CSV manifest "
             "(patient,series,reference[,labels]). Without it: the simulator, sampled on the fly.",
         ),
     ] = None,
@@ -138,6 +138,7 @@ def train(
         ),
         data=SIMULATOR if data is None else str(data),
         target=target,
+        target_limit=15.0 if target == "nrcbv" else None,
         slices=slices,
         seed=seed,
         epochs=epochs,

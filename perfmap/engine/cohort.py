@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perfmap.engine.simulate import NOTE, simulate_cases
-from perfmap.errors import InputError
-from perfmap.io.sidecar import write_json
+from perfmap.engine.simulate import NOTE, PlannedCase, simulate_cases
+from perfmap.errors import ConfigError, InputError
+from perfmap.io.patient_file import SUFFIX, read_record, write_patient
+from perfmap.io.sidecar import json_text, write_json
 from perfmap.phantom.case import CaseParameters, SimulatedCase, simulate_case
 from perfmap.phantom.cohort import PAPER_MATRIX, PAPER_PARTS, PAPER_PATIENTS, PAPER_SLICES, draw_patient
 from perfmap.physics.captk import captk_maps
+from perfmap.series import Series
 
 CARD_FILE = "cohort.json"
 KEPT = ("nrcbv", "labels", "mask", "nawm")
 """Truth maps that a patient keeps beside ap-rCBV."""
+TARGETS = ("nrcbv", "ap_rcbv")
 
 
 @dataclass(frozen=True)
@@ -59,30 +62,62 @@ def simulate_paper_cohort(
     n: int = PAPER_PATIENTS,
     jobs: int = 1,
     overwrite: bool = False,
+    as_nifti: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write the cohort and, when all patients are there, its card.
+    """Write the cohort and, when all patients are there, its card. `perfmap train` reads either layout.
 
     Parameters
     ----------
     output : Path
-        Folder; a patient is ``OUT/patient-<number>/`` with ``dsc.nii.gz`` and ``truth_nrcbv`` and
-        ``truth_ap_rcbv`` beside it, as `perfmap train` reads them.
+        Folder; a patient is ``OUT/patient-<number>.npz``, see `perfmap.io.patient_file`.
     seed, n : int
         As in `plan_paper_cohort`.
+    as_nifti : bool
+        A patient is a folder ``OUT/patient-<number>/`` instead, with ``dsc.nii.gz``, ``truth_nrcbv`` and
+        ``truth_ap_rcbv``, for viewers and for `perfmap predict`.
     jobs, overwrite, progress
         As in `perfmap.engine.simulate.simulate_cases`.
 
     Returns
     -------
     list of Path
-        Folders of the patients.
+        Files or folders of the patients.
     """
-    folders = simulate_cases(
-        output, plan_paper_cohort(seed=seed, n=n), jobs=jobs, overwrite=overwrite, progress=progress
+    made = simulate_cases(
+        output,
+        plan_paper_cohort(seed=seed, n=n),
+        jobs=jobs,
+        overwrite=overwrite,
+        progress=progress,
+        make=None if as_nifti else make_patient_file,
     )
     write_json(cohort_card(seed=seed, n=n), output / CARD_FILE, overwrite=True)
-    return folders
+    return made
+
+
+def make_patient_file(place: Path, planned: PlannedCase, /, *, overwrite: bool = False) -> Path:
+    """Simulate one patient into one file, unless it is there already.
+
+    Raises
+    ------
+    ConfigError
+        If the file holds another patient and `overwrite` is False.
+    """
+    path = place.with_name(place.name + SUFFIX)
+    case = planned.parameters()
+    record = json_text(case.model_dump(mode="json"))
+    if path.is_file() and not overwrite:
+        if read_record(path) == record:
+            return path
+        raise ConfigError(f"{path} holds another patient; give --overwrite, or another output folder")
+    made = planned.simulate(case)
+    series = Series(made.signal, made.affine, made.time_step, made.repetition_time, made.echo_time)
+    maps = {name: made.truth[name] for name in TARGETS}
+    write_patient(
+        path, series, maps, made.truth["labels"], regime=case.regime, record=record, overwrite=overwrite
+    )
+    return path
 
 
 def cohort_card(*, seed: int, n: int) -> dict[str, Any]:

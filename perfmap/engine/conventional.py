@@ -101,7 +101,8 @@ def conventional(
     nawm : ndarray of bool, shape (x, y, z), optional
         Normal-appearing white matter; estimated where it is not given.
     second_echo : Series, optional
-        The later echo, for the method ``dual-echo``.
+        The later echo, for the method ``dual-echo``. Bolus and brain are looked for in it: a first echo of a few
+        milliseconds shows next to no bolus.
 
     Returns
     -------
@@ -115,7 +116,7 @@ def conventional(
         If inputs and settings do not fit each other.
     """
     _check_inputs(series, config, aif, second_echo, nawm)
-    brain = find_brain(series, mask=mask, method=config.mask_method)
+    brain = find_brain(series if second_echo is None else second_echo, mask=mask, method=config.mask_method)
     moved, motion = correct_motion(
         series.signal,
         voxel_size=voxel_size(series.affine),
@@ -124,9 +125,11 @@ def conventional(
     )
     if motion is not None and motion.corrected:
         series = replace(series, signal=moved)
-        brain = find_brain(series, mask=mask, method=config.mask_method)
         if second_echo is not None:
             second_echo = _still(second_echo, brain.bolus)
+        brain = find_brain(
+            series if second_echo is None else second_echo, mask=mask, method=config.mask_method
+        )
     if config.method == "captk":
         found, notes, level = _captk(series, config, brain, nawm)
         return Conventional(found, brain, None, level, motion, (*brain.notes, *notes))

@@ -50,7 +50,10 @@ class Work:
     series, config, brain
         What the run started with.
     ratio : ndarray, float32, shape (n, t)
-        −ln(S/S0) of the n voxels of the mask; of the first echo where there are two.
+        −ln(S/S0) of the n voxels of the mask. Where there are two echoes: what the later one would show without T1
+        effects, or what it does show where that is more (a signal that is extinguished).
+    echo_time : float
+        Echo time of `ratio`, s; 1 where nobody knows it.
     delta : ndarray, shape (n, t)
         ΔR2*, 1/s.
     k2 : ndarray, shape (n,), or None
@@ -68,15 +71,23 @@ class Work:
         self.notes: list[str] = []
         self.white_matter_level: float | None = None
         self.k2: Floats | None = None
-        self.ratio = mend_spikes(log_ratio(series.signal[brain.mask], brain.bolus), brain.bolus)
+        self.ratio = self._ratio(series)
+        self.echo_time = series.echo_time or 1.0
         if brain.bolus.spikes:
             spikes = ", ".join(str(volume) for volume in brain.bolus.spikes)
             self.notes.append(f"volumes that jump out of their neighbours were filled in: {spikes}")
         if series.echo_time is None and config.method != "dual-echo":
             self.notes.append("the echo time is unknown and taken as 1 s: rcbv is ∫−ln(S/S0) dt")
-        self.delta: Floats = self.ratio / np.float32(series.echo_time or 1.0)
+        self.delta: Floats = self.ratio / np.float32(self.echo_time)
         if second_echo is not None:
-            self.delta = _dual_echo(series, second_echo, self.ratio, brain)
+            later = self._ratio(second_echo)
+            self.delta = _dual_echo(series, second_echo, self.ratio, later)
+            self.echo_time = second_echo.echo_time or 1.0
+            self.ratio = np.maximum(self.delta * self.echo_time, later).astype(np.float32)
+
+    def _ratio(self, series: Series) -> NDArray[np.float32]:
+        bolus, mask = self.brain.bolus, self.brain.mask
+        return mend_spikes(log_ratio(series.signal[mask], bolus), bolus)
 
     @property
     def bolus(self) -> Bolus:
@@ -209,7 +220,6 @@ def arterial_input(work: Work, aif: ArrayLike | Literal["auto"]) -> NDArray[np.f
         If the curve has another length than the series, the mask is empty, or nothing arterial is found.
     """
     config, n_times = work.config, work.bolus.n_times
-    scale = 1 / (work.series.echo_time or 1.0)
     if isinstance(aif, str):
         if config.aif_method == "score":
             found = arterial_input_by_score(work.ratio, work.bolus, time_step=work.step)
@@ -236,7 +246,7 @@ def arterial_input(work: Work, aif: ArrayLike | Literal["auto"]) -> NDArray[np.f
         venous = venous_output(work.ratio, work.bolus, time_step=work.step)
         window = work.window_bolus.window
         before = float(curve[window].sum())
-        scaled = rescale_by_venous_output(curve[window], venous.curve[window] * scale)
+        scaled = rescale_by_venous_output(curve[window], venous.curve[window] / work.echo_time)
         curve = curve * (float(scaled.sum()) / before)
         work.notes.append(
             f"arterial input scaled by {float(scaled.sum()) / before:.3g} to the area of a vein"
@@ -292,12 +302,9 @@ def mean_over_nawm(array: NDArray[np.generic], nawm: NDArray[np.bool_]) -> float
     return level
 
 
-def _dual_echo(first: Series, second: Series, first_ratio: Floats, brain: Brain) -> Floats:
+def _dual_echo(first: Series, second: Series, first_ratio: Floats, second_ratio: Floats) -> Floats:
     if first.echo_time is None or second.echo_time is None:
         raise InputError("dual echo wants both echo times, one is unknown; give them in the sidecars")
     return dual_echo_delta_r2star(
-        first_ratio,
-        mend_spikes(log_ratio(second.signal[brain.mask], brain.bolus), brain.bolus),
-        first_echo_time=first.echo_time,
-        second_echo_time=second.echo_time,
+        first_ratio, second_ratio, first_echo_time=first.echo_time, second_echo_time=second.echo_time
     )

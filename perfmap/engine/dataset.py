@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_series, read_volume
+from perfmap.io.patient_file import SUFFIX, read_patient
 from perfmap.io.sidecar import read_sidecar
 from perfmap.models.card import InputContract
 from perfmap.phantom.case import CaseParameters, draw_case, simulate_case
@@ -75,12 +76,18 @@ class Stack:
 
 @dataclass(frozen=True)
 class Patient:
-    """One line of a cohort: a series and its reference map."""
+    """One line of a cohort: a series and its reference map, or one file for both (`perfmap.io.patient_file`)."""
 
     name: str
     series: Path
     reference: Path
     labels: Path | None = None
+    target: str = "nrcbv"
+
+    @property
+    def in_one_file(self) -> bool:
+        """Whether series, reference and labels stand in one file."""
+        return self.series.suffix == SUFFIX
 
 
 @dataclass(frozen=True)
@@ -309,7 +316,8 @@ class SimulatedStacks:
 
 
 def find_patients(data: Path, *, target: str) -> list[Patient]:
-    """Patients of a cohort folder (``<patient>/dsc.nii.gz`` and ``truth_<target>.nii.gz``) or of a CSV manifest.
+    """Patients of a CSV manifest or of a cohort folder: ``<patient>.npz``, or ``<patient>/dsc.nii.gz`` with
+    ``truth_<target>.nii.gz`` beside it.
 
     Parameters
     ----------
@@ -326,9 +334,10 @@ def find_patients(data: Path, *, target: str) -> list[Patient]:
             if (reference := series.with_name(f"truth_{target}.nii.gz")).is_file()
             for labels in [series.with_name("truth_labels.nii.gz")]
         ]
+        found += [Patient(file.stem, file, file, file, target) for file in sorted(data.glob(f"*{SUFFIX}"))]
         if not found:
             raise InputError(
-                f"{data.name}: no <patient>/dsc.nii.gz with truth_{target}.nii.gz beside it; "
+                f"{data.name}: no <patient>{SUFFIX}, and no <patient>/dsc.nii.gz with truth_{target}.nii.gz beside it; "
                 "give a cohort folder or a CSV manifest"
             )
         return found
@@ -358,6 +367,20 @@ def _read_manifest(path: Path) -> Iterator[Patient]:
 
 def patient_stack(patient: Patient, inputs: InputContract, *, slices: str) -> Stack:
     """Training examples of one patient read from disk; a simulated one of a held-out regime is refused."""
+    series, target, labels = _read(patient)
+    prepared = prepare_series(series, inputs)
+    indices = select_slices(prepared.n_slices, slices)
+    return stack_examples(prepared, np.asarray(target, dtype=np.float32), labels, indices)
+
+
+def _read(
+    patient: Patient,
+) -> tuple[Series, NDArray[np.generic], NDArray[np.integer] | None]:
+    """Series, reference map and labels of a patient."""
+    if patient.in_one_file:
+        content = read_patient(patient.series, maps=(patient.target,))
+        require_trainable(content.regime)
+        return content.series, content.maps[patient.target], content.labels
     regime = read_sidecar(patient.series).get("Regime")
     if isinstance(regime, str):
         require_trainable(regime)
@@ -366,13 +389,17 @@ def patient_stack(patient: Patient, inputs: InputContract, *, slices: str) -> St
     labels = None
     if patient.labels is not None:
         labels = read_volume(patient.labels, like=series).array.astype(np.int16)
-    prepared = prepare_series(series, inputs)
-    indices = select_slices(prepared.n_slices, slices)
-    return stack_examples(prepared, np.asarray(target, dtype=np.float32), labels, indices)
+    return series, target, labels
 
 
 def training_maximum(patients: Sequence[Patient]) -> float:
     """Largest intensity of all series, the paper's normalisation constant."""
     if not patients:
         raise ConfigError("normalisation 'training-max' wants training data on disk; give DATA")
-    return max(float(np.nanmax(read_series(patient.series).signal)) for patient in patients)
+    return max(float(np.nanmax(_series(patient).signal)) for patient in patients)
+
+
+def _series(patient: Patient) -> Series:
+    if patient.in_one_file:
+        return read_patient(patient.series, maps=()).series
+    return read_series(patient.series)

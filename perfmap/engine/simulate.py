@@ -45,6 +45,13 @@ class PlannedCase(Protocol):
         """Make series and truth from the record."""
 
 
+class Maker(Protocol):
+    """Writes one case."""
+
+    def __call__(self, place: Path, planned: PlannedCase, /, *, overwrite: bool = False) -> Path:
+        """Write the case at `place` and return where it is."""
+
+
 @dataclass(frozen=True)
 class DrawnCase:
     """A case of a regime, drawn from its seed."""
@@ -169,6 +176,7 @@ def simulate_cases(
     jobs: int = 1,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    make: Maker | None = None,
 ) -> list[Path]:
     """Write every planned case into its own folder; cases that are already there are left as they are.
 
@@ -184,11 +192,13 @@ def simulate_cases(
         Make finished cases again.
     progress : callable, optional
         Called with (done, total).
+    make : callable, optional
+        Writes one case, given its place, the plan and ``overwrite``; `make_case` if not given.
 
     Returns
     -------
     list of Path
-        Folders of the cases, in the order of `planned`.
+        Folders (or files) of the cases, in the order of `planned`.
 
     Raises
     ------
@@ -198,27 +208,32 @@ def simulate_cases(
         If a file cannot be written.
     """
     check_output(output / ".perfmap-simulate")
-    for done, _ in enumerate(_run(output, planned, jobs=jobs, overwrite=overwrite), start=1):
+    made: dict[int, Path] = {}
+    for number, path in _run(output, planned, make or make_case, jobs=jobs, overwrite=overwrite):
+        made[number] = path
         if progress is not None:
-            progress(done, len(planned))
-    return [output / case.name for case in planned]
+            progress(len(made), len(planned))
+    return [made[number] for number in range(len(planned))]
 
 
-def _run(output: Path, planned: Sequence[PlannedCase], *, jobs: int, overwrite: bool) -> Iterator[Path]:
+def _run(
+    output: Path, planned: Sequence[PlannedCase], make: Maker, *, jobs: int, overwrite: bool
+) -> Iterator[tuple[int, Path]]:
     if jobs <= 1 or len(planned) <= 1:
-        for case in planned:
-            yield make_case(output / case.name, case, overwrite=overwrite)
+        for number, case in enumerate(planned):
+            yield number, make(output / case.name, case, overwrite=overwrite)
         return
     context = multiprocessing.get_context("spawn")
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when numpy is loaded there
     try:
         with ProcessPoolExecutor(min(jobs, len(planned)), mp_context=context) as pool:
-            waiting = [
-                pool.submit(make_case, output / case.name, case, overwrite=overwrite) for case in planned
-            ]
+            waiting = {
+                pool.submit(make, output / case.name, case, overwrite=overwrite): number
+                for number, case in enumerate(planned)
+            }
             for finished in as_completed(waiting):
-                yield finished.result()
+                yield waiting[finished], finished.result()
     finally:
         if before is None:
             del os.environ["OMP_NUM_THREADS"]

@@ -335,7 +335,9 @@ def _to_tensors(
         channels, context = _with_scale(channels, context, stack, config, rng)
     coverage = torch.from_numpy(stack.coverage[which].astype(np.float32))
     tissue = torch.from_numpy(stack.tissue[which])
-    target = torch.from_numpy(stack.target[which].astype(np.float32)).clamp(max=config.target_limit)
+    target = torch.from_numpy(stack.target[which].astype(np.float32))
+    if config.target_limit is not None:
+        target = target.clamp(max=config.target_limit)
     inside = (coverage > 0.5).float()
     weight = torch.where(tissue, coverage, coverage * config.small_class_weight) * inside
     lesion = torch.from_numpy(stack.lesion[which])

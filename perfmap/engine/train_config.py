@@ -54,8 +54,8 @@ class TrainConfig(BaseModel):
         Weight of lesions in the loss of the simulator's slices.
     balanced : bool
         Weigh a pixel by 1/(0.5 + 0.5·reference), so that lesions of high CBV do not rule the loss; off in the paper.
-    target_limit : float
-        Reference values are clipped here in the loss.
+    target_limit : float or None
+        Reference values are clipped here in the loss; None clips nothing.
     precision : {"auto", "bf16", "fp32"}
         ``auto``: bf16 autocast on a processor or card that computes in it.
     deterministic : bool
@@ -91,7 +91,7 @@ class TrainConfig(BaseModel):
     small_class_weight: float = Field(default=0.1, ge=0, le=1)
     lesion_weight: float = Field(default=1.0, gt=0)
     balanced: bool = True
-    target_limit: float = Field(default=15.0, gt=0)
+    target_limit: float | None = Field(default=15.0, gt=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     deterministic: bool = False
     workers: int = Field(default=1, ge=1)

@@ -224,6 +224,8 @@ def simulate_case(case: CaseParameters) -> SimulatedCase:
             name: shift_along_y(array, shift, nearest=array.dtype.kind in "bu")
             for name, array in truth.items()
         }
+    if acquisition.artefacts.stripped:
+        signal[~truth["mask"]] = 0
     return SimulatedCase(
         signal=signal,
         affine=subject.affine,

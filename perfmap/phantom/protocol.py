@@ -74,6 +74,7 @@ class ArtefactParameters(_Record):
     )
     scale: float = Field(default=1000.0, gt=0, description="stored value of baseline white matter")
     int16: bool = False
+    stripped: bool = Field(default=False, description="0 outside of the brain, as after skull-stripping")
 
 
 class MotionParameters(_Record):

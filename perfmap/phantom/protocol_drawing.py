@@ -269,6 +269,7 @@ class _Drawer:
             noise_fwhm=self.number("artefacts.noise_fwhm"),
             scale=self.number("artefacts.scale"),
             int16=self.value("artefacts.int16", self.chance("int16")),
+            stripped=self.value("artefacts.stripped", False),
         )
 
     def motion(self) -> MotionParameters:

@@ -126,6 +126,7 @@ REGIMES: dict[str, Regime] = {
         artefacts__snr=(40.0, 120.0),
         artefacts__noise_fwhm=(0.5, 1.2),
         artefacts__int16=True,
+        artefacts__stripped=True,
     ),
     "stroke": _plain("an infarct with its penumbra: delays of 3–12 s, transit times to 24 s", n_times=80),
     "weak-dose": _plain("half of the dose", dose=0.5),
@@ -145,6 +146,31 @@ REGIMES: dict[str, Regime] = {
     "ood-snr": Regime("held out: SNR 24–30", {"artefacts.snr": (24.0, 30.0)}, _SCORED),
 }
 
+COHORTS: dict[str, Regime] = {
+    "paper-cohort": Regime(
+        "one scanner and one protocol, for the networks of the paper; see perfmap.phantom.cohort",
+        {
+            **REGIMES["upenn-like"].acquisition,
+            "echo_time": 0.030,
+            "repetition_time": 1.8,
+            "arterial.arrival": (17.0, 25.0),
+            "r2v_relative": (0.85, 1.15),
+            "kappa_ex": (0.06, 0.13),
+            "r2e": (5.0, 25.0),
+            "preload_plasma": (0.0, 0.4),
+            "b1_spread": (0.0, 0.10),
+            "artefacts.snr": (50.0, 120.0),
+            "artefacts.scale": (300.0, 1500.0),
+            "artefacts.bias": (0.05, 0.20),
+            "artefacts.physiology": (0.004, 0.006),
+            "motion.walk": (0.0, 0.05),
+        },
+        options_of("upenn-like"),
+        trainable=True,
+    ),
+}
+"""Regimes of whole cohorts, which are no test regimes: networks may learn from them."""
+
 
 def find_regime(name: str) -> Regime:
     """Regime of a name.
@@ -154,9 +180,10 @@ def find_regime(name: str) -> Regime:
     ConfigError
         If there is none.
     """
-    if name not in REGIMES:
+    known = REGIMES | COHORTS
+    if name not in known:
         raise ConfigError(f"unknown regime '{name}'; wanted one of {' '.join(REGIMES)}")
-    return REGIMES[name]
+    return known[name]
 
 
 def describe_fixed(name: str) -> str:

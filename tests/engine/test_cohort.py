@@ -2,22 +2,114 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from perfmap.engine.cohort import coarser_affine, nearest_in_plane, simulate_paper_cohort
-from perfmap.engine.dataset import find_patients
+from perfmap.engine.cohort import (
+    PatientCase,
+    coarser_affine,
+    make_patient_file,
+    nearest_in_plane,
+    paper_patient,
+    plan_paper_cohort,
+    simulate_paper_cohort,
+)
+from perfmap.engine.dataset import find_patients, patient_stack, training_maximum
+from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_series, read_volume
+from perfmap.io.patient_file import read_patient, read_record
+from perfmap.models.card import InputContract
+from perfmap.phantom.case import CaseParameters, SimulatedCase
+from perfmap.phantom.cohort import draw_patient
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulated_once() -> Iterator[None]:
+    """Both layouts hold the same patient: it is simulated once."""
+    simulate = functools.cache(paper_patient_of)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PatientCase, "simulate", lambda self, case: simulate(self))
+        yield
+
+
+def paper_patient_of(planned: PatientCase) -> SimulatedCase:
+    return paper_patient(planned.parameters())
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cohort")
+    simulate_paper_cohort(folder, seed=0, n=1, as_nifti=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
     simulate_paper_cohort(folder, seed=0, n=1)
     return folder
+
+
+def test_one_file_a_patient_holds_what_the_folder_holds(cohort: Path, packed: Path) -> None:
+    content = read_patient(packed / "patient-0000.npz")
+    series = read_series(cohort / "patient-0000" / "dsc.nii.gz")
+    np.testing.assert_array_equal(content.series.signal, series.signal)
+    np.testing.assert_allclose(content.series.affine, series.affine, atol=1e-4)
+    assert content.series.time_step == pytest.approx(series.time_step)
+    assert content.series.echo_time == pytest.approx(0.030)
+    for name, array in content.maps.items():
+        wanted = read_volume(cohort / "patient-0000" / f"truth_{name}.nii.gz", like=series).array
+        assert np.abs(array - wanted).max() <= wanted.max() / 32767
+    # 519 files of int16: 5.7 GB, as the cohort is announced
+    assert 10.5e6 < (packed / "patient-0000.npz").stat().st_size < 11.2e6
+    assert CaseParameters.model_validate_json(read_record(packed / "patient-0000.npz")) == draw_patient(0, 0)
+
+
+def test_outside_of_the_brain_is_nothing(packed: Path) -> None:
+    content = read_patient(packed / "patient-0000.npz", maps=())
+    outside = content.labels == 0
+    assert 0.5 < outside.mean() < 0.9
+    assert not content.series.signal[outside].any()
+    assert content.series.signal[~outside].mean() > 100
+
+
+@pytest.mark.parametrize("target", ["nrcbv", "ap_rcbv"])
+def test_networks_learn_from_the_file(packed: Path, target: str) -> None:
+    (patient,) = find_patients(packed, target=target)
+    stack = patient_stack(patient, InputContract(), slices="all")
+    assert len(stack) == 7
+    wanted = read_patient(patient.series).maps[target]
+    brain = read_patient(patient.series).labels > 0
+    top = np.percentile(wanted[brain], 99)
+    assert top < float(stack.target.max()) <= 1.01 * wanted.max()
+    signal = read_patient(patient.series, maps=()).series.signal
+    assert training_maximum([patient]) == signal.max()
+
+
+def test_a_finished_patient_is_left_and_another_one_refused(packed: Path) -> None:
+    (first,) = plan_paper_cohort(seed=0, n=1)
+    (other,) = plan_paper_cohort(seed=1, n=1)
+    path = packed / "patient-0000.npz"
+    before = path.stat().st_mtime_ns
+    assert make_patient_file(packed / "patient-0000", first) == path
+    assert path.stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="another patient"):
+        make_patient_file(packed / "patient-0000", other)
+
+
+def test_damaged_files_and_missing_maps_are_told(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no map cbf, only nrcbv, ap_rcbv"):
+        read_patient(packed / "patient-0000.npz", maps=("cbf",))
+    half = tmp_path / "patient-0000.npz"
+    half.write_bytes((packed / "patient-0000.npz").read_bytes()[:100_000])
+    for damaged in (half, tmp_path / "none.npz"):
+        with pytest.raises(InputError, match="no patient of a cohort"):
+            read_patient(damaged)
 
 
 def test_patient_has_seven_slices_and_both_targets(cohort: Path) -> None:

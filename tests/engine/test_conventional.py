@@ -190,6 +190,23 @@ def test_two_echoes_see_no_t1_leakage() -> None:
     assert head.error(np.asarray(single["nrcbv"].array), lesion) > 0.5
 
 
+def test_two_echoes_of_which_the_first_shows_no_bolus(head: Head) -> None:
+    """After 1 ms the brain has lost 1 % of its signal: bolus, brain and artery are found in the later echo."""
+    baseline = head.series.signal[..., :1]
+    first, second = (
+        replace(
+            head.series, signal=(baseline * np.exp(-echo * head.delta)).astype(np.float32), echo_time=echo
+        )
+        for echo in (0.001, 0.030)
+    )
+    with pytest.raises(InputError, match="no bolus"):
+        conventional_maps(first, method="firstpass", maps=("rcbv",))
+    found = conventional_maps(
+        first, method="dual-echo", maps=("nrcbv", "cbv"), aif="auto", nawm=head.white, second_echo=second
+    )
+    assert head.error(np.asarray(found["nrcbv"].array)) < 0.05
+
+
 def test_times_of_a_delayed_region(head: Head) -> None:
     late = Head()
     region = np.zeros_like(late.mask)
