@@ -1,6 +1,10 @@
 """Draw every regime of the simulator as a PNG: images, true maps and curves, to be looked at.
 
-python benchmarks/gallery.py [--output gallery] [--regime NAME ...] [--seed 0] [--slices 3]
+    python benchmarks/gallery.py [--output gallery] [--regime NAME ...] [--seed 0] [--slices 3] [--no-anatomy]
+
+Every regime shows another head at another height. Three pages more show what no single slice can: `heads`, whole brains
+from base to vertex, with and without skull; `vessels`, the arteries and veins of three subjects in projection; `rims`,
+glioblastomas whose rim should be no perfect ring.
 """
 
 from __future__ import annotations
@@ -17,9 +21,12 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from perfmap.phantom.anatomy import place
 from perfmap.phantom.case import SimulatedCase, draw_case, simulate_case
+from perfmap.phantom.geometry import axial_geometry
 from perfmap.phantom.priors import LABELS
 from perfmap.phantom.regimes import REGIMES
+from perfmap.phantom.vessels import vessel_fractions
 
 MAPS = {  # quantity: (title, colour map, window)
     "nrcbv": ("true nrCBV", "inferno", (0.0, 5.0)),
@@ -119,18 +126,88 @@ def draw_voxels(
     ax.set_title("single voxels: GM, WM, artery", fontsize=8)
 
 
+def baseline_of(simulated: SimulatedCase) -> NDArray[np.float32]:
+    """Mean of five steady volumes. Shape (x, y, z)."""
+    return np.asarray(simulated.signal[..., 2:7].mean(axis=-1))
+
+
+def draw_heads(path: Path, seed: int) -> None:
+    """Whole brains from base to vertex: baseline and true nrCBV, with skull above, stripped below."""
+    figure, axes = plt.subplots(4, 8, figsize=(16, 8.6), constrained_layout=True)
+    for row, (regime, number) in enumerate((("with-skull", seed), ("field15", seed + 1))):
+        simulated = simulate_case(draw_case(number, regime=regime, geometry="native"))
+        baseline, nrcbv = baseline_of(simulated), simulated.truth["nrcbv"]
+        top = 1.1 * float(np.percentile(baseline[simulated.truth["mask"]], 99.5))
+        for column, k in enumerate(np.linspace(1, baseline.shape[2] - 2, 8).round().astype(int)):
+            show(
+                axes[2 * row, column],
+                baseline[:, :, k],
+                f"{regime}, slice {k}",
+                cmap="gray",
+                vmin=0.0,
+                vmax=top,
+            )
+            show(axes[2 * row + 1, column], nrcbv[:, :, k], "true nrCBV", cmap="inferno", vmin=0.0, vmax=5.0)
+    figure.savefig(path, dpi=70)
+    plt.close(figure)
+
+
+def draw_vessel_trees(path: Path, seed: int) -> None:
+    """Arteries and veins of three subjects, largest blood fraction along each line of sight."""
+    grid = axial_geometry((160, 200, 160), (1.0, 1.0, 1.0))
+    figure, axes = plt.subplots(3, 4, figsize=(14, 11), constrained_layout=True)
+    for row in range(3):
+        subject = draw_case(seed + row, regime="no-lesion", geometry="stack", n_slices=1).subject
+        arteries, veins = vessel_fractions(subject.vessels, place(subject.shape), grid)
+        base = slice(*(round(z - grid.matrix[2, 3]) for z in (-35.0, 5.0)))
+        options = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0}
+        show(
+            axes[row, 0],
+            arteries[:, :, base].max(axis=2),
+            "arteries from below, base of the brain",
+            **options,
+        )
+        show(axes[row, 1], arteries.max(axis=1), "arteries from the front", **options)
+        show(axes[row, 2], arteries.max(axis=0), "arteries from the side", **options)
+        show(axes[row, 3], veins.max(axis=0), "veins from the side", **options)
+    figure.savefig(path, dpi=70)
+    plt.close(figure)
+
+
+def draw_rims(path: Path, seed: int) -> None:
+    """Six glioblastomas: baseline, labels and true nrCBV in the slice that shows most of each."""
+    figure, axes = plt.subplots(3, 6, figsize=(15, 8), constrained_layout=True)
+    for column in range(6):
+        simulated = simulate_case(draw_case(seed + column, regime="upenn-like", geometry="stack", n_slices=3))
+        k = widest_slice(simulated)
+        image, truth = baseline_of(simulated)[:, :, k], simulated.truth
+        options = {"cmap": "gray", "vmin": 0.0, "vmax": 1.1 * float(np.percentile(image, 99.8))}
+        show(axes[0, column], image, "baseline", **options)
+        show(axes[1, column], truth["labels"][:, :, k], "labels", cmap="tab20", vmin=0.0, vmax=19.0)
+        show(axes[2, column], truth["nrcbv"][:, :, k], "true nrCBV", cmap="inferno", vmin=0.0, vmax=6.0)
+    figure.savefig(path, dpi=70)
+    plt.close(figure)
+
+
 def main() -> None:
     """Draw the pages asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=Path("gallery"))
     parser.add_argument("--regime", nargs="*", default=list(REGIMES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slices", type=int, default=3)
+    parser.add_argument("--no-anatomy", action="store_true", help="only the regimes")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for name in arguments.regime:
+    pages = {"heads": draw_heads, "vessels": draw_vessel_trees, "rims": draw_rims}
+    for name, draw in () if arguments.no_anatomy else pages.items():
+        draw(arguments.output / f"{name}.png", arguments.seed)
+        print(arguments.output / f"{name}.png")
+    for number, name in enumerate(arguments.regime):
         simulated = simulate_case(
-            draw_case(arguments.seed, regime=name, geometry="stack", n_slices=arguments.slices)
+            draw_case(arguments.seed + number, regime=name, geometry="stack", n_slices=arguments.slices)
         )
         record = simulated.case.acquisition
         title = (
