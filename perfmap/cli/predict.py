@@ -18,6 +18,7 @@ from perfmap.cli.common import (
     progress,
     start_logging,
 )
+from perfmap.errors import ConfigError
 
 
 class Prefer(StrEnum):
@@ -40,13 +41,18 @@ def predict(
     input_path: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT", help="4D DSC-MRI series, .nii or .nii.gz, or a DICOM export (folder, .zip)."
+            metavar="INPUT",
+            help="4D DSC-MRI series, .nii or .nii.gz, or a DICOM export (folder, .zip); for many: a folder, a "
+            "quoted glob, a BIDS data set, or a study list (.csv).",
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="Map to write (.nii, .nii.gz), or a folder for it."
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Map to write (.nii, .nii.gz), or a folder; for many always a folder.",
         ),
     ],
     model: Annotated[
@@ -104,29 +110,54 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Processor cores to use; all of them if not given.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Many cases: also those that have their map already.")
+    ] = False,
+    quiet_period: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Many cases: a file younger than this is incomplete.")
+    ] = 0.0,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Many cases: only the I-th of N parts of the list.")
+    ] = None,
+    partial_ok: Annotated[
+        bool, typer.Option("--partial-ok", help="Many cases: end with 0, not 4, where some failed.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Many cases: N processes on this machine (extra 'cluster')."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Many cases: workers of a Dask scheduler, tcp://HOST:8786."),
+    ] = None,
     overwrite: Overwrite = False,
     json: JsonTarget = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Predict the CBV map of a DSC-MRI series with a neural network. Research use only.
+    """Predict the CBV map of one DSC-MRI series, or of many, with a neural network. Research use only.
 
     The map is nrCBV: CBV relative to normal-appearing white matter, a pure number, on exactly the input's grid.
     A sidecar (.json) with model, settings and everything found in the series is written beside it.
 
+    Of many, finished ones are skipped on the next run, a bad one does not stop the others, and summary.csv in
+    OUT says what became of each.
+
     Example: perfmap predict dsc.nii.gz -o cbv.nii.gz
+
+    Example: perfmap predict studies/ -o derivatives/perfmap
     """
     start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
 
     import logging
     import os
 
+    from perfmap.engine.cases import Timing, is_single
     from perfmap.engine.device import choose_device
     from perfmap.engine.export import find_cases, staged_case, the_case
     from perfmap.engine.predict import PredictConfig
-    from perfmap.engine.predict_file import Timing, map_path_for, predict_file
-    from perfmap.errors import ConfigError
+    from perfmap.engine.predict_file import map_path_for, predict_file
     from perfmap.io.dicom_files import holds_dicom
     from perfmap.io.dicom_out import check_dicom_folder, chosen_forms
     from perfmap.io.files import check_output
@@ -134,12 +165,50 @@ def predict(
 
     logger = logging.getLogger("perfmap")
     choose_device(device)
-    checkpoint = load_checkpoint(find_checkpoint(model))
+    config = PredictConfig(device=device, outside_is_nan=nan, motion_correction=motion_correction.value)
+    timing = Timing(time_step, repetition_time, echo_time)
     if dicom is None and dicom_form is not None:
         raise ConfigError("--dicom-form needs --dicom OUTDIR")
     forms = chosen_forms(dicom_form)
+    many = not is_single(input_path, output)
     if dicom is not None:
-        check_dicom_folder(dicom, input_path, overwrite=overwrite)
+        check_dicom_folder(dicom, input_path, overwrite=overwrite or many)
+    if many:
+        from perfmap.cli.predict_many import extras_for, predict_many
+        from perfmap.engine.batch_case import Job
+
+        job = Job(
+            model=find_checkpoint(model),
+            output=output,
+            config=config,
+            timing=timing,
+            write_validity=validity,
+            strict=strict,
+            force=force,
+            quiet_seconds=quiet_period,
+            extras=extras_for(figures=figure, reports=report, dicom=dicom, forms=forms),
+        )
+        code = predict_many(
+            input_path,
+            job,
+            mask=mask,
+            prefer=prefer.value,
+            keep_phi=keep_phi,
+            shard=shard,
+            workers=workers,
+            scheduler=scheduler,
+            threads=threads,
+            partial_ok=partial_ok,
+            json=json,
+            overwrite=overwrite,
+            quiet=quiet,
+        )
+        raise typer.Exit(code)
+    if shard or workers or scheduler or force or partial_ok:
+        raise ConfigError(
+            "--force, --shard, --workers, --scheduler and --partial-ok are for many cases; give a folder"
+        )
+    checkpoint = load_checkpoint(find_checkpoint(model))
     source = None
     if holds_dicom(input_path):
         with progress("files", quiet=quiet) as looked_at:
@@ -164,8 +233,8 @@ def predict(
             input_path,
             output,
             checkpoint,
-            PredictConfig(device=device, outside_is_nan=nan, motion_correction=motion_correction.value),
-            timing=Timing(time_step, repetition_time, echo_time),
+            config,
+            timing=timing,
             mask_path=mask,
             write_validity=validity,
             overwrite=overwrite,

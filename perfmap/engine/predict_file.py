@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from perfmap.engine.cases import AS_IN_FILE, Timing
 from perfmap.engine.predict import PredictConfig, Prediction, predict
 from perfmap.engine.provenance import map_sidecar
 from perfmap.engine.quality import QualityReport, Status, assess
+from perfmap.engine.request import environment, refuse_changed, request_of
 from perfmap.engine.training_range import acquisition_of
 from perfmap.errors import InputError, QualityError
 from perfmap.io.dicom_source import DicomSource
@@ -22,15 +24,6 @@ from perfmap.io.sidecar import image_stem, read_sidecar, sha256_of, sidecar_path
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.quantities import RESEARCH_ONLY
 from perfmap.series import Series
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Times that the user gives, s; None: read from header and sidecar."""
-
-    time_step: float | None = None
-    repetition_time: float | None = None
-    echo_time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +52,13 @@ def predict_file(
     checkpoint: Checkpoint,
     config: PredictConfig,
     *,
-    timing: Timing = Timing(),
+    timing: Timing = AS_IN_FILE,
     mask_path: Path | None = None,
     write_validity: bool = False,
     overwrite: bool = False,
     strict: bool = False,
     threads: int = 1,
+    request: Mapping[str, Any] | None = None,
     source: DicomSource | None = None,
     on_slice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Done:
@@ -91,8 +85,10 @@ def predict_file(
     strict : bool
         Refuse a case that fails the quality gate; else its map is written and the reasons stand beside it.
     threads : int
+    request : mapping, optional
+        `request_of` these inputs, where it is known already.
     source : DicomSource, optional
-        Where the series came from, if it was DICOM.
+        Where a converted series came from.
     on_slice : callable
         Called with (slices done, slices in all).
 
@@ -114,6 +110,7 @@ def predict_file(
             check_output(path, inputs=inputs, overwrite=overwrite)
     sweep_partial(map_path.parent)
 
+    request = request or request_of(input_path, checkpoint.card, config, timing=timing, mask_path=mask_path)
     series = read_series(
         input_path,
         time_step=timing.time_step,
@@ -125,6 +122,7 @@ def predict_file(
         mask = read_volume(mask_path, like=series).array.astype(np.float32) > 0
         if not mask.any():
             raise InputError(f"mask {mask_path} is empty; wanted voxels above 0 where the brain is")
+    refuse_changed(request, input_path, mask_path=mask_path)
     read = time.monotonic()
     prediction = predict(
         series, checkpoint, config, mask=mask, threads=threads, in_place=True, on_slice=on_slice
@@ -143,8 +141,8 @@ def predict_file(
         checkpoint.card,
         config,
         quality,
-        input_sha256=sha256_of(input_path),
-        mask_sha256=sha256_of(mask_path) if mask_path else None,
+        input_sha256=request["input_sha256"],
+        mask_sha256=request["mask_sha256"],
         source=source,
     )
     if validity_path is not None:
@@ -160,6 +158,12 @@ def predict_file(
         "map": map_path.name,
         "map_sha256": sha256_of(map_path),
         "sidecar": sidecar,
+        "request": dict(request),
+        # A converted file is gone after the run, and the names in an export may be those of a patient.
+        "input": None if source else str(input_path.absolute()),
+        "mask": str(mask_path.absolute()) if mask_path else None,
+        "qc": quality.summary,
+        "environment": environment(),
         "seconds": {
             "read": round(read - began, 3),
             "predict": round(predicted - read, 3),

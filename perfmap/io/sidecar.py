@@ -96,6 +96,12 @@ def sha256_of(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; check the path") from error
+    except IsADirectoryError as error:
+        raise InputError(
+            f"{path} is a folder, wanted a file; for many cases give a folder as output too"
+        ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
 

@@ -1,0 +1,100 @@
+"""Study lists: a CSV file that names the series of a batch, one a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from perfmap.errors import InputError
+from perfmap.io.files import atomic_output
+
+COLUMNS = ("case", "series", "mask", "time_step", "repetition_time", "echo_time")
+_TIMES = COLUMNS[3:]
+_OTHER_NAMES = {"patient": "case", "name": "case", "input": "series", "path": "series"}
+
+
+def read_study_list(path: Path) -> list[dict[str, str]]:
+    """Read a study list.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with a header line. Column ``series`` (or ``input``, ``path``) is wanted; ``case`` (or ``patient``,
+        ``name``), ``mask`` and the times ``time_step``, ``repetition_time``, ``echo_time`` (s) may be there; other
+        columns are passed over. Paths are relative to the list's own folder.
+
+    Returns
+    -------
+    list of dict
+        One a line, keys of `COLUMNS`, paths made absolute where they were relative, missing values empty.
+
+    Raises
+    ------
+    InputError
+        If the list cannot be read, has no line or no such column, or a time is no positive number.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a CSV file in UTF-8 ({error.reason}); save it as such") from error
+    try:
+        lines = list(csv.DictReader(io.StringIO(text), strict=True))
+    except csv.Error as error:
+        raise InputError(f"{path} is not valid CSV ({error}); save it again") from error
+    entries = []
+    for number, line in enumerate(lines, start=2):
+        entry = _known_columns(line)
+        if not entry["series"]:
+            raise InputError(f"{path}, line {number}: no value in column 'series'; give a path a line")
+        for name in _TIMES:
+            _check_time(entry[name], f"{path}, line {number}: {name}")
+        for name in ("series", "mask"):
+            if entry[name]:
+                entry[name] = str(path.parent / entry[name])
+        entries.append(entry)
+    if not entries:
+        raise InputError(f"{path} holds no case; wanted a header line with 'series' and one line a case")
+    return entries
+
+
+def write_study_list(entries: Iterable[Mapping[str, str]], path: Path, *, overwrite: bool = False) -> None:
+    """Write a study list, atomically; paths are written as they are given.
+
+    Raises
+    ------
+    ConfigError
+        If the file exists and `overwrite` is False.
+    InputError
+        If it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(entries)
+    with atomic_output(path, overwrite=overwrite) as stream:
+        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _known_columns(line: Mapping[str | None, str | None]) -> dict[str, str]:
+    entry = dict.fromkeys(COLUMNS, "")
+    for heading, value in line.items():
+        if isinstance(heading, str) and isinstance(value, str):
+            name = heading.strip().lower()
+            name = _OTHER_NAMES.get(name, name)
+            if name in entry:
+                entry[name] = entry[name] or value.strip()
+    return entry
+
+
+def _check_time(text: str, what: str) -> None:
+    try:
+        good = not text or (math.isfinite(float(text)) and float(text) > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise InputError(f"{what} is {text!r}, wanted a positive number of seconds")
