@@ -7,18 +7,20 @@ are all there is seen from the length of the file, not by reading them.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 import zlib
 from typing import IO, BinaryIO, cast
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from perfmap.errors import InputError
 from perfmap.io.dicom_files import UNREADABLE
+from perfmap.io.dicom_values import integer
 
 MAX_DEFLATED = 1 << 30
 MAX_RATIO = 200
@@ -42,7 +44,8 @@ SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
 WANTED = _NAMES.split()
 SIEMENS_TILES, SIEMENS_B_VALUE, SIEMENS_CSA, PHILIPS_SCALE = 0x0019100A, 0x0019100C, 0x00291010, 0x2005100E
 PRIVATE = [SIEMENS_TILES, SIEMENS_B_VALUE, SIEMENS_CSA, PHILIPS_SCALE]
-TAGS: list[int] = [tag for tag in (tag_for_keyword(name) for name in WANTED) if tag is not None] + PRIVATE
+TAGS: list[BaseTag | int] = [*map(Tag, WANTED), *map(Tag, PRIVATE)]
+DICOMDIR = "1.2.840.10008.1.3.10"
 
 
 class NotDicom(Exception):
@@ -85,7 +88,7 @@ def read_header(stream: IO[bytes], size: int) -> tuple[Dataset, str, bool]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd values are judged where they are used
             return _read(stream, size, start)
-    except InputError:
+    except (InputError, NotDicom):
         raise
     except Exception as error:  # pydicom raises nearly anything on damaged files
         raise NotDicom("damaged DICOM") from error
@@ -115,37 +118,79 @@ def unpack_deflated(stream: IO[bytes], size: int) -> bytes:
 def _read(stream: IO[bytes], size: int, start: bytes) -> tuple[Dataset, str, bool]:
     if _DEFLATED in start:
         content = unpack_deflated(stream, size)
-        stream = io.BytesIO(content)
-        data = read_dataset(stream, False, True, stop_when=_at_pixels, specific_tags=list(TAGS))
-        return (
-            data,
-            str(DeflatedExplicitVRLittleEndian),
-            _is_whole(stream, len(content), data, compressed=False),
+        unpacked = io.BytesIO(content)
+        data = read_dataset(unpacked, False, True, stop_when=_at_pixels, specific_tags=TAGS)
+        whole = _is_whole(unpacked, len(content), data, compressed=False)
+        return data, str(DeflatedExplicitVRLittleEndian), whole
+    meta = _file_meta(start)
+    if meta is not None:
+        offset, sop_class, syntax = meta
+        stream.seek(offset)
+        data = read_dataset(
+            cast(BinaryIO, stream),
+            syntax.is_implicit_VR,
+            syntax.is_little_endian,
+            stop_when=_at_pixels,
+            specific_tags=TAGS,
         )
-    data = pydicom.dcmread(
-        cast(BinaryIO, stream),
-        stop_before_pixels=True,
-        force=start[128:132] != b"DICM",
-        specific_tags=list(TAGS),
-    )
-    syntax = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+    else:
+        data = pydicom.dcmread(
+            cast(BinaryIO, stream),
+            stop_before_pixels=True,
+            force=start[128:132] != b"DICM",
+            specific_tags=list(TAGS),
+        )
+        sop_class = str(data.file_meta.get("MediaStorageSOPClassUID") or "")
+        syntax = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+    if sop_class == DICOMDIR:
+        raise NotDicom("DICOMDIR")
     return data, str(syntax), _is_whole(stream, size, data, compressed=syntax.is_compressed)
 
 
+def _file_meta(start: bytes) -> tuple[int, str, UID] | None:
+    """Where the data set begins, class and transfer syntax, read from the plain bytes of an ordinary file.
+
+    None where anything about it is out of the ordinary; pydicom then reads it with all its care.
+    """
+    if start[128:140] != b"DICM\x02\0\0\0UL\x04\0":
+        return None
+    end = 144 + int.from_bytes(start[140:144], "little")
+    if end > len(start):
+        return None
+    place, found = 144, {}
+    while place + 8 <= end:
+        group, element, vr, length = struct.unpack_from("<HH2sH", start, place)
+        place += 8
+        if group != 2:
+            return None
+        if vr in (b"OB", b"UN"):
+            length = int.from_bytes(start[place : place + 4], "little")
+            place += 4
+        found[element] = start[place : place + length]
+        place += length
+    syntax = UID(found.get(0x10, b"").rstrip(b"\0 ").decode("ascii"))
+    if place != end or not syntax.is_transfer_syntax or syntax.is_private:
+        return None
+    return end, found.get(0x02, b"").rstrip(b"\0 ").decode("ascii"), syntax
+
+
 def _at_pixels(tag: int, vr: str | None, length: int) -> bool:
-    return tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
+    return tag >> 16 == 0x7FE0
 
 
 def _is_whole(stream: IO[bytes], size: int, data: Dataset, *, compressed: bool) -> bool:
     """Whether the pixels are all there; a file without an image is whole."""
-    if not data.get("Rows"):
+    rows, columns = integer(data, "Rows"), integer(data, "Columns")
+    if not rows or not columns:
         return True
     if compressed:
         stream.seek(max(size - _TAIL, 0))
         return _END_OF_FRAMES in stream.read(_TAIL)
-    n_values = int(data.Rows) * int(data.Columns) * int(data.get("SamplesPerPixel") or 1)
+    n_values = (
+        rows * columns * (integer(data, "SamplesPerPixel") or 1) * (integer(data, "NumberOfFrames") or 1)
+    )
     element_header = 8 if data.original_encoding[0] else 12  # tag, type and length of the pixels
-    n_bytes = n_values * int(data.get("NumberOfFrames") or 1) * int(data.get("BitsAllocated") or 16) // 8
+    n_bytes = n_values * (integer(data, "BitsAllocated") or 16) // 8
     return size - stream.tell() >= n_bytes + element_header
 
 

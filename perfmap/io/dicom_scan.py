@@ -19,8 +19,6 @@ from perfmap.io.dicom_frames import MR_CLASSES, Frame, b_value_of, frames_of
 from perfmap.io.dicom_header import NotDicom, read_header
 from perfmap.io.dicom_values import integer, number, text
 
-DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
-
 
 @dataclass
 class ScannedSeries:
@@ -116,9 +114,6 @@ def scan_export(path: Path, *, on_file: Callable[[int], None] = lambda n_files: 
             left[str(reason)] += 1
             continue
         sop_class = text(data, "SOPClassUID")
-        if _is_directory(data):
-            left["DICOMDIR"] += 1
-            continue
         uid = text(data, "SeriesInstanceUID")
         if not uid:
             left["DICOM without a series"] += 1
@@ -146,11 +141,6 @@ def scan_export(path: Path, *, on_file: Callable[[int], None] = lambda n_files: 
         series.frames += frames_of(data, file, lambda value: shared.setdefault(value, value))
     ordered = sorted(found.values(), key=lambda s: (s.study_uid, s.header["SeriesNumber"] or 0, s.series_uid))
     return Scan(tuple(ordered), dict(left), n_files)
-
-
-def _is_directory(data: Dataset) -> bool:
-    meta = getattr(data, "file_meta", None)
-    return text(meta, "MediaStorageSOPClassUID") == DICOMDIR_CLASS
 
 
 def _new_series(data: Dataset, uid: str, sop_class: str) -> ScannedSeries:

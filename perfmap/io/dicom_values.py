@@ -11,9 +11,10 @@ import struct
 from functools import lru_cache
 from typing import Any
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _PLAIN = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UI"}
@@ -52,10 +53,8 @@ def numbers(data: Dataset | None, name: str, n_values: int) -> tuple[float, ...]
 
 
 @lru_cache(maxsize=512)
-def _tag_and_vr(name: str | int) -> tuple[int, str]:
-    tag = tag_for_keyword(name) if isinstance(name, str) else name
-    if tag is None:
-        raise KeyError(f"{name} is no DICOM keyword")
+def _tag_and_vr(name: str | int) -> tuple[BaseTag, str]:
+    tag = Tag(name)
     try:
         return tag, dictionary_VR(tag)
     except KeyError:
@@ -67,9 +66,10 @@ def _values(data: Dataset | None, name: str | int) -> list[Any]:
     if data is None:
         return []
     tag, vr = _tag_and_vr(name)
-    if tag not in data:
+    try:
+        element: Any = data.get_item(tag)
+    except KeyError:
         return []
-    element: Any = data.get_item(tag)
     if isinstance(element, RawDataElement):
         raw = element.value
         if not raw:

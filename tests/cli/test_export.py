@@ -1,0 +1,79 @@
+"""A DICOM export on the command line: a map comes out, and nothing names the patient."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from perfmap.cli import run
+from tests.dicom_factory import SECRETS, Scan, oblique_affine, write_classic
+from tests.heads import head_series
+
+SHAPE = (32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exports") / "LOVELACE_ADA_PID4711"
+    signal = head_series(shape=SHAPE, n_times=40)[0].signal
+    scan = Scan(signal, oblique_affine(SHAPE, angles=(5.0, 3.0, 0.0)), description="DSC Lovelace")
+    write_classic(scan, folder / "ACC0815" / "s5", suffix="")
+    return folder
+
+
+def test_an_archive_gives_a_map_and_no_name(
+    export: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "PID4711"), "zip", export))
+    out = tmp_path / "out"
+    arguments = ["predict", str(archive), "-o", str(out), "--json", "-", "--verbose"]
+    code = run([*arguments, "--log-file", str(out / "log.txt"), "--report", str(out / "report.html")])
+    told = capfd.readouterr()
+    assert code == 0, told.err
+    manifest = json.loads(told.out)
+    assert manifest["sidecar"]["Origin"]["n_objects"] == 120
+    assert manifest["map"].startswith("case-")
+    written = "".join(
+        path.name + path.read_bytes().decode("latin-1") for path in out.rglob("*") if path.is_file()
+    )
+    for secret in SECRETS:
+        if secret != "Ada":  # three letters that any picture may hold
+            assert secret.lower() not in (told.out + told.err + written).lower()
+
+
+def test_a_refusal_names_no_path_of_the_export(
+    export: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "LOVELACE"
+    shutil.copytree(export / "ACC0815", folder)
+    sorted((folder / "s5").iterdir())[40].unlink()
+    assert run(["predict", str(folder), "-o", str(tmp_path / "out"), "--verbose"]) == 3
+    told = capfd.readouterr()
+    assert "slices are missing: volume 14 holds 2 of 3" in told.err
+    assert "lovelace" not in told.err.lower().replace(str(tmp_path).lower(), "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_inspect_says_why(export: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", str(export), "--json", "-"]) == 0
+    told = capfd.readouterr().out
+    found = json.loads(told)
+    assert found["series"][0]["taken"]
+    assert found["cases"][0]["time_axis_verified"]
+    assert not any(secret.lower() in told.lower() for secret in SECRETS)
+    assert run(["inspect", str(export)]) == 0
+    table = capfd.readouterr().out
+    assert "Research use only" in table
+    assert "lovelace" not in table.lower()
+    assert run(["inspect", str(export), "--keep-phi", "--json", "-"]) == 0
+    assert "PID4711" in capfd.readouterr().out
+
+
+def test_inspect_of_what_is_no_series_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "note.txt").write_text("nothing")
+    assert run(["inspect", str(tmp_path)]) == 3
+    assert run(["inspect", str(tmp_path / "missing")]) == 3
+    assert "does not exist" in capfd.readouterr().err
