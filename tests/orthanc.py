@@ -31,6 +31,14 @@ class Orthanc:
     def json(self, path: str) -> Any:
         return json.loads(self.get(path))
 
+    def wait_for_change(self, kind: str) -> None:
+        """Until the archive has noted such a change."""
+        give_up = time.monotonic() + 60
+        while not any(change["ChangeType"] == kind for change in self.json("/changes?limit=1000")["Changes"]):
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"Orthanc noted no {kind} within a minute")
+            time.sleep(0.2)
+
 
 def missing_tools() -> list[str]:
     return [tool for tool in ("Orthanc", "storescu") if shutil.which(tool) is None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,117 +15,17 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
 import perfmap
-from perfmap.errors import ConfigError
+from perfmap.io.dicom_out_codes import code_item
+from perfmap.io.dicom_out_modules import copy_context, copy_elements, copy_equipment
 from perfmap.io.dicom_source import DicomSource
 from perfmap.quantities import (
-    DICOM_MEANINGS,
-    DSC_METHOD_CODE,
     PERFUSION_ANALYSIS_CODE,
-    QUANTITIES,
     RESEARCH_ONLY,
 )
 from perfmap.series import Volume
 
 MANUFACTURER = "perfmap"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "perfmap.dicom")
-_PATIENT = [
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientBirthTime",
-    "PatientSex",
-    "OtherPatientIDsSequence",
-    "EthnicGroup",
-    "PatientComments",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "PatientSpeciesDescription",
-    "ResponsiblePerson",
-]
-_STUDY = [
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-    "StudyID",
-    "AccessionNumber",
-    "IssuerOfAccessionNumberSequence",
-    "StudyDescription",
-    "PhysiciansOfRecord",
-    "NameOfPhysiciansReadingStudy",
-    "ReferencedStudySequence",
-    "ProcedureCodeSequence",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "AdmissionID",
-    "AdditionalPatientHistory",
-    "PregnancyStatus",
-    "LongitudinalTemporalInformationModified",
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialSubjectID",
-    "ClinicalTrialSubjectReadingID",
-    "ClinicalTrialTimePointID",
-    "ClinicalTrialTimePointDescription",
-]
-_SERIES = [
-    "SeriesDate",
-    "SeriesTime",
-    "ProtocolName",
-    "BodyPartExamined",
-    "PatientPosition",
-    "Laterality",
-    "RequestAttributesSequence",
-    "PerformedProcedureStepID",
-    "PerformedProcedureStepStartDate",
-    "PerformedProcedureStepStartTime",
-    "PerformedProcedureStepDescription",
-    "PositionReferenceIndicator",
-    "SpecificCharacterSet",
-    "TimezoneOffsetFromUTC",
-]
-_CONTRAST = [
-    "ContrastBolusAgent",
-    "ContrastBolusAgentSequence",
-    "ContrastBolusRoute",
-    "ContrastBolusVolume",
-    "ContrastBolusStartTime",
-    "ContrastBolusTotalDose",
-    "ContrastFlowRate",
-    "ContrastFlowDuration",
-    "ContrastBolusIngredient",
-    "ContrastBolusIngredientConcentration",
-]
-_EQUIPMENT = [
-    "Manufacturer",
-    "InstitutionName",
-    "InstitutionAddress",
-    "StationName",
-    "InstitutionalDepartmentName",
-    "ManufacturerModelName",
-    "DeviceSerialNumber",
-    "SoftwareVersions",
-]
-_LOSSY = ["LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"]
-# Without these (type 2) no image is valid; empty where the source has none.
-_NEVER_MISSING = [
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-    "StudyID",
-    "AccessionNumber",
-    "PositionReferenceIndicator",
-]
 
 _SLANT = 0.26  # sine of 15 degrees: from there on a direction has a second letter
 
@@ -151,6 +51,8 @@ class DerivedMap:
         How, in a sentence or two.
     identity : str
         Everything the values depend on beside the source (model hash, settings): goes into the UIDs.
+    caution : str
+        What a reader must see first, as ``quality FAIL``; ``""`` if nothing.
     """
 
     volume: Volume
@@ -161,6 +63,7 @@ class DerivedMap:
     algorithm: str
     derivation: str
     identity: str
+    caution: str = ""
 
     @property
     def valid_volume(self) -> Volume:
@@ -222,10 +125,7 @@ def base_header(
         SeriesNumber.
     """
     image = Dataset()
-    copy_elements(header, image, (*_PATIENT, *_STUDY, *_SERIES, *_LOSSY))
-    for keyword in _NEVER_MISSING:
-        if keyword not in image:
-            setattr(image, keyword, "")
+    copy_context(header, image)
     image.Modality = "MR"
     image.FrameOfReferenceUID = source.frame_of_reference_uid or deterministic_uid(
         "frame", series_uid(source, made, "")
@@ -246,7 +146,7 @@ def base_header(
     image.ImageComments = RESEARCH_ONLY
     image.BurnedInAnnotation = "NO"
     image.ContentQualification = "RESEARCH"
-    image.DerivationDescription = made.derivation
+    image.DerivationDescription = made.derivation[:1024]
     image.DerivationCodeSequence = [code_item(PERFUSION_ANALYSIS_CODE)]
     image.SourceImageSequence = [source_reference(source, k)]
     image.ReferencedSeriesSequence = [referenced_series(header, source, [k])]
@@ -283,7 +183,8 @@ def series_description(made: DerivedMap, form: str) -> str:
     """At most 64 characters, research use first."""
     forms = {"mr": "", "sc": " colour", "pm": " parametric map"}
     label = "nrCBV" if made.volume.quantity == "nrcbv" else made.volume.quantity
-    return f"RUO {label} {made.method} {made.algorithm}{forms[form]}, not for diagnosis"[:64]
+    caution = f"{made.caution}: " if made.caution else ""
+    return f"RUO {caution}{label} {made.method} {made.algorithm}{forms[form]}, not for diagnosis"[:64]
 
 
 def series_number(header: Dataset, form: str, made: DerivedMap) -> int:
@@ -300,31 +201,10 @@ def describe_equipment(image: Dataset, header: Dataset, made: DerivedMap) -> Non
     image.DeviceSerialNumber = hashlib.sha256(made.identity.encode()).hexdigest()[:16]
     image.SoftwareVersions = perfmap.__version__
     scanner = Dataset()
-    copy_elements(header, scanner, _EQUIPMENT)
+    copy_equipment(header, scanner)
     scanner.Manufacturer = scanner.get("Manufacturer") or "unknown"
     scanner.PurposeOfReferenceCodeSequence = [code_item("109101")]
     image.ContributingEquipmentSequence = [scanner]
-
-
-def copy_elements(origin: Dataset, target: Dataset, keywords: Sequence[str]) -> None:
-    """Copy the elements that the origin has."""
-    for keyword in keywords:
-        if keyword in origin:
-            target.add(origin[keyword])
-
-
-def copy_contrast(origin: Dataset, target: Dataset) -> None:
-    """Copy what is known of the contrast agent."""
-    copy_elements(origin, target, _CONTRAST)
-
-
-def code_item(value: str, *, scheme: str = "DCM", meaning: str | None = None) -> Dataset:
-    """Item of a code sequence; the meaning of DCM codes is known here."""
-    item = Dataset()
-    item.CodeValue = value
-    item.CodingSchemeDesignator = scheme
-    item.CodeMeaning = meaning if meaning is not None else DICOM_MEANINGS[value]
-    return item
 
 
 def source_reference(source: DicomSource, k: int, *, purpose: bool = True) -> Dataset:
@@ -352,41 +232,6 @@ def referenced_series(header: Dataset, source: DicomSource, slices: Iterable[int
     item.SeriesInstanceUID = header.SeriesInstanceUID
     item.ReferencedInstanceSequence = list(references.values())
     return item
-
-
-def quantity_items(quantity: str) -> list[Dataset]:
-    """What the numbers are, as QuantityDefinitionSequence: the quantity, and how it was measured."""
-    items = []
-    for concept, meaning, value in (
-        ("246205007", "Quantity", QUANTITIES[quantity].dicom_code),
-        ("370129005", "Measurement Method", DSC_METHOD_CODE),
-    ):
-        item = Dataset()
-        item.ValueType = "CODE"
-        item.ConceptNameCodeSequence = [code_item(concept, scheme="SCT", meaning=meaning)]
-        item.ConceptCodeSequence = [code_item(value)]
-        items.append(item)
-    return items
-
-
-def unit_item(quantity: str) -> Dataset:
-    """UCUM unit of a quantity."""
-    ucum = QUANTITIES[quantity].ucum
-    return code_item(ucum, scheme="UCUM", meaning="ratio" if ucum == "{ratio}" else ucum)
-
-
-def window_of(quantity: str) -> tuple[float, float]:
-    """The fixed window of a quantity, the same for every patient.
-
-    Raises
-    ------
-    ConfigError
-        If it has none, or no DICOM code: then it is not written as DICOM.
-    """
-    known = QUANTITIES[quantity]
-    if known.window == (0.0, 0.0) or not known.dicom_code:
-        raise ConfigError(f"quantity {quantity} has no DICOM form; nrcbv has one")
-    return known.window
 
 
 def make_file_ready(image: Dataset) -> Dataset:

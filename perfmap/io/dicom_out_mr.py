@@ -11,20 +11,17 @@ from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DSfloat
 
 from perfmap.errors import InputError
+from perfmap.io.dicom_out_codes import quantity_items, unit_item, window_of
 from perfmap.io.dicom_out_flat import source_headers
 from perfmap.io.dicom_out_grid import sample_on_slices
 from perfmap.io.dicom_out_header import (
     DerivedMap,
     base_header,
-    copy_contrast,
-    copy_elements,
     make_file_ready,
     place_slice,
-    quantity_items,
     series_number,
-    unit_item,
-    window_of,
 )
+from perfmap.io.dicom_out_modules import copy_contrast, copy_elements
 from perfmap.io.dicom_source import DicomSource
 
 STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)

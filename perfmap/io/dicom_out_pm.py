@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import MRImageStorage
 
 from perfmap.errors import ConfigError
+from perfmap.io.dicom_out_codes import quantity_items, unit_item, window_of
 from perfmap.io.dicom_out_flat import source_headers
 from perfmap.io.dicom_out_grid import sample_on_slices
 from perfmap.io.dicom_out_header import (
@@ -18,13 +19,10 @@ from perfmap.io.dicom_out_header import (
     deterministic_uid,
     make_file_ready,
     place_slice,
-    quantity_items,
     referenced_series,
     series_number,
     series_uid,
     source_reference,
-    unit_item,
-    window_of,
 )
 from perfmap.io.dicom_source import DicomSource
 

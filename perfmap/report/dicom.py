@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from perfmap.engine.predict import plain_nrcbv
 from perfmap.engine.predict_file import Done
+from perfmap.engine.quality import Status
 from perfmap.errors import InputError
 from perfmap.io.dicom_out import no_dicom_origin, write_objects
 from perfmap.io.dicom_out_grid import sample_on_slices
@@ -47,6 +48,8 @@ def maps_for_dicom(done: Done) -> tuple[DerivedMap, DerivedMap]:
         ) from error
     validity = np.asarray(done.prediction.maps["validity"].array)
     valid, brain = validity == Validity.VALID, validity != Validity.OUTSIDE
+    quality = f" Quality gate: {done.quality.summary}."
+    caution = "quality FAIL" if done.quality.status is Status.FAIL else ""
     # The source itself stands in the UIDs by its own: a converted file may differ from run to run, it does not.
     times = {key: sidecar["Input"][key] for key in ("time_step_s", "repetition_time_s", "echo_time_s")}
     made_with = {"settings": sidecar["Settings"], "times": times}
@@ -58,7 +61,9 @@ def maps_for_dicom(done: Done) -> tuple[DerivedMap, DerivedMap]:
         method="conventional",
         algorithm="first-pass",
         derivation="Integral of -ln(S/S0) over the first pass of the bolus, divided by its level in white matter. "
-        + RESEARCH_ONLY,
+        + RESEARCH_ONLY
+        + quality,
+        caution=caution,
         identity=json.dumps(made_with, sort_keys=True),
     )
     network = DerivedMap(
@@ -69,7 +74,8 @@ def maps_for_dicom(done: Done) -> tuple[DerivedMap, DerivedMap]:
         method="network",
         algorithm=str(model["Name"]),
         derivation=f"CBV relative to white matter, predicted by the network {model['Name']} "
-        f"(sha256 {model['sha256'][:16]}) from the DSC series. {RESEARCH_ONLY}",
+        f"(sha256 {model['sha256'][:16]}) from the DSC series. {RESEARCH_ONLY}{quality}",
+        caution=caution,
         identity=json.dumps([made_with, model["sha256"]], sort_keys=True),
     )
     return conventional, network
@@ -87,7 +93,8 @@ def form_objects(source: DicomSource, made: DerivedMap, form: str) -> Iterator[D
             sample_on_slices(made.valid_volume, source).astype(bool),
             sample_on_slices(brain, source).astype(bool),
             made.volume.quantity,
-            title=f"CBV relative to white matter, {made.method} ({made.algorithm})",
+            title=f"CBV relative to white matter, {made.method} ({made.algorithm})"
+            + (f", {made.caution}" if made.caution else ""),
             orientation=patient_orientation(source),
         )
         yield from sc_series(source, made, frames, enlarged=enlarged)

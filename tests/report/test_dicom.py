@@ -14,6 +14,7 @@ import torch
 
 from perfmap.engine.predict import PredictConfig, plain_nrcbv
 from perfmap.engine.predict_file import Done, predict_file
+from perfmap.engine.quality import Finding, QualityReport, Status
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.dicom_out import FORMS
 from perfmap.io.dicom_source import source_from_folder
@@ -101,6 +102,15 @@ def test_converted_file_that_differs_in_its_bytes_gives_the_same_objects(done: D
     write_prediction_dicom(replace(done, manifest=other), tmp_path / "b", ["mr"])
     for path in (tmp_path / "a").rglob("*.dcm"):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_failed_quality_gate_is_the_first_thing_that_a_reader_sees(done: Done, tmp_path: Path) -> None:
+    poor = QualityReport((Finding("head_motion", Status.FAIL, 9.0, "the head moved"),))
+    write_prediction_dicom(replace(done, quality=poor), tmp_path, ["mr", "sc"])
+    for path in tmp_path.rglob("*.dcm"):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        assert header.SeriesDescription.startswith("RUO quality FAIL: ")
+        assert "Quality gate: FAIL head_motion." in header.DerivationDescription
 
 
 def test_network_map_is_not_written_without_a_conventional_one(
