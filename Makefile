@@ -9,10 +9,10 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench gallery
+.PHONY: help demo test lint types bench evidence gallery
 
 help:  ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "perfmap needs Python 3.11 or newer and none was found: install one, or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -43,6 +43,9 @@ types: $(READY)  ## Check types
 
 bench: $(READY)  ## Score the default network against the plain integral on unseen simulated patients
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/network_against_integral.py
+
+evidence: $(READY)  ## Measure every claim from the shipped weights into docs/evidence.md (QUICK=1, IN_VIVO=PATH)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.evidence $(if $(QUICK),--quick) $(if $(IN_VIVO),--in-vivo "$(IN_VIVO)")
 
 gallery: $(READY)  ## Draw every regime of the simulator into gallery/
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gallery.py

@@ -199,3 +199,33 @@ class TestSdOfMean:
         double = (sd[mask][:, None] * sd[mask][None] * np.exp(-squared / (2 * 4.0**2))).sum()
         found = metrics.sd_of_mean(sd, mask, voxel_size=(2, 2, 5), correlation_length=4.0)
         assert found == pytest.approx(np.sqrt(double) / mask.sum(), rel=1e-3)
+
+
+def test_coefficient_of_variation_of_known_values() -> None:
+    assert metrics.coefficient_of_variation([9.0, 10.0, 11.0]) == pytest.approx(0.1)
+    assert metrics.coefficient_of_variation([5.0, 5.0]) == 0.0
+    assert np.isnan(metrics.coefficient_of_variation([-1.0, 1.0]))
+    with pytest.raises(InputError, match="at least 2"):
+        metrics.coefficient_of_variation([1.0])
+    with pytest.raises(InputError, match="not finite"):
+        metrics.coefficient_of_variation([1.0, np.nan])
+
+
+def test_within_subject_cv_of_known_pairs() -> None:
+    # |9 − 11| / √2 over 10 is 0.1414 in both pairs, whatever their level
+    assert metrics.within_subject_cv([9.0, 90.0], [11.0, 110.0]) == pytest.approx(0.2 / np.sqrt(2))
+    rng = np.random.default_rng(0)
+    level = rng.uniform(1, 9, size=100_000)
+    pair = level * (1 + 0.05 * rng.standard_normal((2, level.size)))
+    assert metrics.within_subject_cv(*pair) == pytest.approx(0.05, rel=0.01)
+    with pytest.raises(InputError, match="mean of 0"):
+        metrics.within_subject_cv([1.0], [-1.0])
+
+
+def test_cohen_kappa_of_the_textbook() -> None:
+    # Two raters, 50 items: 20 yes–yes, 5 yes–no, 10 no–yes, 15 no–no: observed 0.70, by chance 0.50
+    first = np.repeat([True, True, False, False], [20, 5, 10, 15])
+    second = np.repeat([True, False, True, False], [20, 5, 10, 15])
+    assert metrics.cohen_kappa(first, second) == pytest.approx(0.4)
+    assert metrics.cohen_kappa(first, first) == 1.0
+    assert np.isnan(metrics.cohen_kappa([1, 1], [1, 1]))

@@ -202,19 +202,22 @@ def _draw_subject(
     )
 
 
-def simulate_case(case: CaseParameters) -> SimulatedCase:
+def simulate_case(case: CaseParameters, subject: Subject | None = None) -> SimulatedCase:
     """Build the subject, acquire its series and work out the truth.
 
     Parameters
     ----------
     case : CaseParameters
         The record.
+    subject : Subject, optional
+        The record's subject on the record's slices, where a caller has built it already.
 
     Returns
     -------
     SimulatedCase
     """
-    subject = build_subject(case.subject, case.geometry)
+    if subject is None:
+        subject = build_subject(case.subject, case.geometry)
     acquisition = case.acquisition
     signal = acquire(subject, acquisition)
     truth = true_maps(subject)
