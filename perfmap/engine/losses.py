@@ -12,7 +12,7 @@ HUBER_TISSUE, HUBER_OTHER = 3.0, 1.0
 In tissue nearly all errors are squared. Two thirds of the squared error of the first-pass map lie in the few voxels of
 tissue with 2 to 8 % of vessel, which a loss of relative or absolute errors would leave as they are.
 """
-SD_WEIGHT, WHITE_WEIGHT = 0.1, 0.1
+SD_WEIGHT, WHITE_WEIGHT = 0.1, 0.3
 """Weights of the likelihood and of white matter beside the error of the map."""
 
 
