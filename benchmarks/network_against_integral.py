@@ -20,6 +20,7 @@ from perfmap.engine.dataset import TEST
 from perfmap.engine.predict import PredictConfig, plain_nrcbv, predict
 from perfmap.engine.score import score_case
 from perfmap.errors import InputError
+from perfmap.models import DEFAULT_MODEL
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
 from perfmap.phantom.case import draw_case, simulate_case
 from perfmap.series import Series
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="unet-gru")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--subjects", type=int, default=20)
     parser.add_argument("--slices", type=int, default=6)
     parser.add_argument("--seed", type=int, default=20260)

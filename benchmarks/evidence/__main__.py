@@ -41,7 +41,8 @@ from benchmarks.evidence.methods import CONVENTIONAL, SLOW, Setup
 from benchmarks.evidence.run import Result, Run, open_pool, plain, restored
 from benchmarks.evidence.store import Code, present_code
 from perfmap.io.sidecar import write_json
-from perfmap.models.checkpoint import DEFAULT_MODEL, find_checkpoint, read_card, shipped_models
+from perfmap.models import DEFAULT_MODEL
+from perfmap.models.checkpoint import find_checkpoint, read_card, shipped_models
 
 GROUPS: dict[str, ModuleType] = {
     "truth": truth,

@@ -28,8 +28,8 @@ def models(
 
     from perfmap.errors import ConfigError
     from perfmap.io.sidecar import json_text
-    from perfmap.models import ARCHITECTURES
-    from perfmap.models.checkpoint import DEFAULT_MODEL, find_checkpoint, read_card, shipped_models
+    from perfmap.models import ARCHITECTURES, DEFAULT_MODEL
+    from perfmap.models.checkpoint import find_checkpoint, read_card, shipped_models
 
     console = Console(soft_wrap=True)
     if architectures and name is not None:

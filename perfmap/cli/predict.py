@@ -19,6 +19,7 @@ from perfmap.cli.common import (
     start_logging,
 )
 from perfmap.errors import ConfigError
+from perfmap.models import DEFAULT_MODEL
 
 
 class Prefer(StrEnum):
@@ -58,7 +59,7 @@ def predict(
     model: Annotated[
         str,
         typer.Option(metavar="NAME|PATH", help="Shipped model by name (see 'perfmap models'), or a folder."),
-    ] = "unet-gru",
+    ] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")] = "auto",
     time_step: Annotated[
         float | None,

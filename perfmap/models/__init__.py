@@ -10,6 +10,9 @@ from perfmap.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
+DEFAULT_MODEL = "unet-gru"
+"""Checkpoint that `perfmap predict` takes where none is named."""
+
 # name on the command line: (module, class)
 ARCHITECTURES: dict[str, tuple[str, str]] = {
     "conv3d": ("perfmap.models.conv3d", "Conv3D"),

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
-DEFAULT_MODEL = "unet-gru"
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In a wheel the weights lie inside of the package, in a source tree beside it.
 _SHIPPED = (_PACKAGE / "_weights", _PACKAGE.parent / "weights")
