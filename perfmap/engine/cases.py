@@ -103,11 +103,9 @@ class Case:
 
     @property
     def source(self) -> str:
-        """Where the case comes from, for people; of an export no file is named, for that may name a patient."""
+        """Where the case comes from, for people; of an export no path is given, for that may name a patient."""
         return (
-            f"{self.path}#{self.dicom.number if self.dicom else self.label}"
-            if self.is_dicom
-            else str(self.path)
+            f"export#{self.dicom.number if self.dicom else self.label}" if self.is_dicom else str(self.path)
         )
 
     @property
@@ -273,14 +271,14 @@ def _export_cases(source: Path, options: ExportOptions) -> tuple[list[Case], lis
         time_step=options.time_step,
     )
     cases = [replace(_case(one.name, source), dicom=one) for one in export.cases]
-    left_out = [LeftOut(f"{source}: {n} files", reason) for reason, n in export.left_files.items()]
+    left_out = [LeftOut(f"export: {n} files", reason) for reason, n in export.left_files.items()]
     for line in export.series:
         where = f"study {line.study}, series {line.number}"
         if line.refused:
             name = f"study{line.study}-series{line.number}"
             cases.append(replace(_case(name, source), problem=f"{where}: {line.reason}"))
         elif not line.taken:
-            left_out.append(LeftOut(f"{source}: {where}", line.reason))
+            left_out.append(LeftOut(f"export: {where}", line.reason))
     return cases, left_out
 
 

@@ -29,13 +29,15 @@ def test_an_archive_gives_a_map_and_no_name(
 ) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "PID4711"), "zip", export))
     out = tmp_path / "out"
-    arguments = ["predict", str(archive), "-o", str(out), "--json", "-", "--verbose"]
-    code = run([*arguments, "--log-file", str(out / "log.txt"), "--report", str(out / "report.html")])
+    arguments = ["predict", str(archive), "-o", str(out), "--json", "-", "--verbose", "--threads", "1"]
+    code = run([*arguments, "--log-file", str(out / "log.txt"), "--report", str(out / "reports")])
     told = capfd.readouterr()
     assert code == 0, told.err
-    manifest = json.loads(told.out)
-    assert manifest["sidecar"]["Origin"]["n_objects"] == 120
-    assert manifest["map"].startswith("case-")
+    case = json.loads(told.out)["cases"][0]
+    assert case["case"].startswith("case-")
+    assert case["input"] == "export#5"
+    sidecar = json.loads((out / case["output"].replace(".nii.gz", ".json")).read_text("utf-8"))
+    assert sidecar["Origin"]["n_objects"] == 120
     written = "".join(
         path.name + path.read_bytes().decode("latin-1") for path in out.rglob("*") if path.is_file()
     )
@@ -50,7 +52,7 @@ def test_a_refusal_names_no_path_of_the_export(
     folder = tmp_path / "LOVELACE"
     shutil.copytree(export / "ACC0815", folder)
     sorted((folder / "s5").iterdir())[40].unlink()
-    assert run(["predict", str(folder), "-o", str(tmp_path / "out"), "--verbose"]) == 3
+    assert run(["predict", str(folder), "-o", str(tmp_path / "out" / "map.nii.gz"), "--verbose"]) == 3
     told = capfd.readouterr()
     assert "slices are missing: volume 14 holds 2 of 3" in told.err
     assert "lovelace" not in told.err.lower().replace(str(tmp_path).lower(), "")
