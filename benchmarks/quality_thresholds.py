@@ -172,7 +172,9 @@ FACTORS: dict[str, Factor] = {
     "cut-mask": Factor("brain_misfit", (0.0, 0.15, 0.3, 0.45, 0.6), mask=cut_mask),
     "eroded-mask": Factor("brain_misfit", (0.0, -4.0, -10.0, -16.0, -22.0), mask=eat_mask),
     "dilated-mask": Factor("brain_misfit", (0.0, 4.0, 10.0, 16.0), mask=eat_mask),
-    "snr": Factor("baseline_tsnr", (100.0, 30.0, 16.0, 10.0, 7.0, 5.0), lambda v: {"artefacts.snr": v}),
+    "snr": Factor(
+        "baseline_tsnr", (100.0, 30.0, 16.0, 10.0, 7.0, 5.0, 3.5, 2.5), lambda v: {"artefacts.snr": v}
+    ),
     "dose": Factor("drop", (1.0, 0.4, 0.2, 0.13, 0.08), lambda v: {"dose": v}),
     "motion": Factor(
         "motion_left",

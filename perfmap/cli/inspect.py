@@ -29,6 +29,12 @@ def inspect(
         float | None,
         typer.Option(metavar="S", help="Interval between two volumes, s; settles contradictions."),
     ] = None,
+    quality: Annotated[
+        bool,
+        typer.Option(
+            "--quality/--no-quality", help="Judge every case by the quality gate; reads all images."
+        ),
+    ] = True,
     keep_phi: Annotated[
         bool, typer.Option("--keep-phi", help="Show texts that name the patient, and the PatientID.")
     ] = False,
@@ -49,6 +55,7 @@ def inspect(
             keep_phi=keep_phi,
             quiet_minutes=quiet_minutes,
             time_step=time_step,
+            quality=quality,
             on_file=lambda n_files: looked_at(n_files, n_files),
         )
     if json is not None:
@@ -88,6 +95,10 @@ def _show(found: dict[str, Any]) -> None:
     for case in found["cases"]:
         for note in filter(None, [case.get("incomplete", ""), *case["notes"]]):
             console.print(f"{case['name']}: {note}", markup=False)
+        if "quality" in case:
+            said = case["quality"]["reasons"] or ["PASS"]
+            for reason in said:
+                console.print(f"{case['name']}: quality {reason}", markup=False)
     for reason, n_files in found.get("left_files", {}).items():
         console.print(f"{n_files} file{'s' if n_files > 1 else ''} left: {reason}", markup=False)
     typer.echo(found["warning"])

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from perfmap.engine.export import Export, find_cases
+from perfmap.engine.export import DicomCase, Export, find_cases, staged_case
 from perfmap.engine.export_choice import reason_by_curve
-from perfmap.errors import InputError
+from perfmap.engine.predict import examine
+from perfmap.engine.quality import assess
+from perfmap.engine.training_range import acquisition_of
+from perfmap.errors import InputError, PerfmapWarning
 from perfmap.io.dicom_files import holds_dicom
 from perfmap.io.nifti import read_series
+from perfmap.io.sidecar import read_sidecar
+from perfmap.models.checkpoint import DEFAULT_MODEL, find_checkpoint, read_card
 from perfmap.preprocess.slices import slice_axis
 from perfmap.quantities import RESEARCH_ONLY
+from perfmap.series import Series
 
 
 def inspect_input(
@@ -25,6 +32,7 @@ def inspect_input(
     keep_phi: bool = False,
     quiet_minutes: float = 0.0,
     time_step: float | None = None,
+    quality: bool = True,
     on_file: Callable[[int], None] = lambda n_files: None,
 ) -> dict[str, Any]:
     """Every series of an export with the reason why it is taken or left, or the facts of one NIfTI series.
@@ -35,6 +43,8 @@ def inspect_input(
         Export of DICOM, or a NIfTI file.
     prefer, keep_phi, quiet_minutes, time_step, on_file
         As in `find_cases`.
+    quality : bool
+        Judge every case by the quality gate, as a map of the default network would be; the images are read for that.
 
     Returns
     -------
@@ -52,7 +62,7 @@ def inspect_input(
     if not holds_dicom(path):
         if path.is_dir():
             raise InputError(f"{path} holds no DICOM; give an export of DICOM or one NIfTI series")
-        return {"warning": RESEARCH_ONLY, "kind": "nifti", **_describe_nifti(path, time_step=time_step)}
+        return {"warning": RESEARCH_ONLY, "kind": "nifti", **_describe_nifti(path, time_step, quality)}
     export = find_cases(
         path,
         prefer=prefer,
@@ -61,7 +71,11 @@ def inspect_input(
         time_step=time_step,
         on_file=on_file,
     )
-    return {"warning": RESEARCH_ONLY, "kind": "dicom", **describe_export(export)}
+    described = describe_export(export)
+    if quality:
+        for case, entry in zip(export.cases, described["cases"], strict=True):
+            entry["quality"] = _quality_of_case(case)
+    return {"warning": RESEARCH_ONLY, "kind": "dicom", **described}
 
 
 def describe_export(export: Export) -> dict[str, Any]:
@@ -88,7 +102,32 @@ def describe_export(export: Export) -> dict[str, Any]:
     }
 
 
-def _describe_nifti(path: Path, *, time_step: float | None) -> dict[str, Any]:
+def judge_series(series: Series, sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """Verdict of the quality gate on a series, without a map.
+
+    Returns
+    -------
+    dict
+        As `QualityReport.as_dict`; status FAIL with the reason where the series would be refused.
+    """
+    card = read_card(find_checkpoint(DEFAULT_MODEL))
+    try:
+        looked_at = examine(series, card.inputs)
+    except InputError as error:
+        return {"status": "FAIL", "reasons": [f"FAIL refused: {error}"], "findings": {}}
+    return assess(looked_at, card, acquisition=acquisition_of(sidecar)).as_dict()
+
+
+def _quality_of_case(case: DicomCase) -> dict[str, Any]:
+    try:
+        with staged_case(case) as staged, warnings.catch_warnings():
+            warnings.simplefilter("ignore", PerfmapWarning)  # they stand in the notes of the case
+            return judge_series(read_series(staged.nifti), read_sidecar(staged.nifti))
+    except InputError as error:
+        return {"status": "FAIL", "reasons": [f"FAIL refused: {error}"], "findings": {}}
+
+
+def _describe_nifti(path: Path, time_step: float | None, quality: bool) -> dict[str, Any]:
     series = read_series(path, time_step=time_step)
     axis = slice_axis(series.affine)
     plane = np.moveaxis(series.signal, axis, 0)[series.signal.shape[axis] // 2]  # (rows, columns, t)
@@ -107,4 +146,5 @@ def _describe_nifti(path: Path, *, time_step: float | None) -> dict[str, Any]:
         "reason": reason or f"DSC: {series.n_times} volumes, a bolus",
         "notes": list(series.notes),
     }
-    return {"series": [described], "cases": [described] if not reason else []}
+    case = {**described, "quality": judge_series(series, read_sidecar(path))} if quality else described
+    return {"series": [described], "cases": [case] if not reason else []}

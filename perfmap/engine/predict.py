@@ -253,6 +253,10 @@ def _prepare_still(
         mode=config.motion_correction,
         in_place=in_place,
     )
+    if motion is None:  # left alone by request, but not unseen
+        measures["motion_left"] = estimate_displacement(
+            series.signal, voxel_size=voxel_size(series.affine), baseline=prepared.bolus.baseline
+        ).max_displacement
     if motion is None or not motion.corrected:
         return prepared, motion, measures
     return prepare_series(replace(series, signal=signal), inputs, mask=mask), motion, measures

@@ -11,7 +11,7 @@ import numpy as np
 
 from perfmap.engine.predict import Prediction
 from perfmap.engine.quality_table import THRESHOLDS, Threshold
-from perfmap.engine.training_range import Acquisition, training_distance
+from perfmap.engine.training_range import Acquisition, echo_time_distance, training_distance
 from perfmap.models.card import ModelCard
 from perfmap.preprocess.brain import voxel_size
 from perfmap.preprocess.measures import brain_size
@@ -112,6 +112,9 @@ def assess(
     """
     acquisition = acquisition or Acquisition()
     measures = {**prediction.measures, **_measures_of(prediction, card)}
+    apart = echo_time_distance(prediction.prepared, card, acquisition)
+    if apart is not None:
+        measures["echo_time_distance"] = apart
     findings = [
         judge(name, measures[name], threshold) for name, threshold in THRESHOLDS.items() if name in measures
     ]
@@ -183,6 +186,12 @@ def _facts(prediction: Prediction, card: ModelCard, acquisition: Acquisition) ->
             "lossy_source",
             Status.FAIL,
             "the source images were compressed with loss; export them without",
+        ),
+        (
+            acquisition.spin_echo and not card.training.data.startswith("simulated"),
+            "spin_echo",
+            Status.WARN,
+            "a spin echo sees small vessels above all, and the model's card does not say that it has learnt them",
         ),
         (
             acquisition.child,

@@ -59,7 +59,7 @@ def acquisition_of(sidecar: Mapping[str, Any]) -> Acquisition:
 def training_distance(
     prepared: Prepared, card: ModelCard, acquisition: Acquisition
 ) -> tuple[float, tuple[str, ...]] | None:
-    """Distance of a series from the training distribution of the network.
+    """Distance of a series from the training distribution of the network, but for the echo time.
 
     Parameters
     ----------
@@ -80,7 +80,6 @@ def training_distance(
     if not card.training.data.startswith("simulated"):
         return None
     series, prior = prepared.series, ACQUISITION_PRIORS
-    echo = prior["spin_echo_echo_time" if acquisition.spin_echo else "echo_time"]
     step = prior["repetition_time"]
     edges = [
         math.hypot(*series.affine[:3, axis])
@@ -89,7 +88,6 @@ def training_distance(
     ]
     scaled = [edge * n / 128 for edge, n in zip(edges, _in_plane(prepared), strict=False)]
     rows: list[tuple[str, float | None, float, float, str]] = [
-        ("echo time", series.echo_time, echo.low, echo.high, "s"),
         ("time step", series.time_step, step.low, 2 * step.high, "s"),
         ("repetition time", series.repetition_time, step.low, step.high, "s"),
         ("number of volumes", float(series.n_times), prior["n_times"].low, prior["n_times"].high, ""),
@@ -100,11 +98,24 @@ def training_distance(
     for name, value, low, high, unit in rows:
         if value is None:
             continue
-        apart = max(math.log(low / value), math.log(value / high), 0.0)
+        apart = _apart(value, low, high)
         if apart > _TOLERANCE:
             distance = max(distance, apart)
             outside.append(f"{name} {value:.4g} {unit}".strip() + f" (trained {low:g}–{high:g})")
     return distance, tuple(outside)
+
+
+def echo_time_distance(prepared: Prepared, card: ModelCard, acquisition: Acquisition) -> float | None:
+    """Distance of the echo time from the training, as in `training_distance`; None where either is not known."""
+    echo_time = prepared.series.echo_time
+    if echo_time is None or not card.training.data.startswith("simulated"):
+        return None
+    prior = ACQUISITION_PRIORS["spin_echo_echo_time" if acquisition.spin_echo else "echo_time"]
+    return _apart(echo_time, prior.low, prior.high)
+
+
+def _apart(value: float, low: float, high: float) -> float:
+    return max(math.log(low / value), math.log(value / high), 0.0)
 
 
 def _in_plane(prepared: Prepared) -> list[int]:

@@ -191,6 +191,8 @@ def holds_dicom(path: Path) -> bool:
     """Whether an input is an archive, a DICOM file, or a folder that holds one; the first that is met decides."""
     try:
         if not path.is_dir():
+            if not path.is_file():  # a pipe would be waited for without end
+                return False
             with path.open("rb") as stream:
                 return stream.peek(4)[:4] == b"PK\x03\x04" or _is_dicom(stream.read(132))
         for file in _walk(path.resolve(), Counter()):

@@ -40,6 +40,8 @@ def opened_nifti(path: Path) -> Iterator[tuple[Any, BinaryIO]]:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder, wanted a NIfTI file")
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise InputError(f"{path} is not a regular file, wanted a NIfTI file")
         with path.open("rb") as raw:
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
@@ -181,8 +183,10 @@ def header_for(grid: Grid, *, n_volumes: int, dtype: np.dtype[Any], time_step: f
     header = nib.Nifti1Header()
     header.set_data_shape(grid.shape if time_step is None else (*grid.shape, n_volumes))
     header.set_data_dtype(dtype)
-    header.set_qform(grid.qform, grid.qform_code)
-    header.set_sform(grid.sform, grid.sform_code)
+    # The codes are put in directly: a file may hold one that the standard does not know, and it is kept.
+    header.set_qform(grid.qform, 0 if grid.qform is None else 1)
+    header.set_sform(grid.sform, 0 if grid.sform is None else 1)
+    header["qform_code"], header["sform_code"] = grid.qform_code, grid.sform_code
     header["pixdim"][1:4] = grid.zooms
     header.set_xyzt_units(grid.space_unit, grid.time_unit)
     if time_step is not None:

@@ -25,6 +25,7 @@ from perfmap.errors import InputError
 
 SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 TRUSTED_RANGE = (0.3, 10.0)  # s, for a pixdim[4] whose unit is unknown
+SHORTEST = 0.05  # s, anything below is no interval between volumes
 LONGEST = 60.0  # s, anything above is milliseconds taken for seconds
 TOLERANCE = 0.01  # relative difference of header and sidecar
 
@@ -103,6 +104,8 @@ def _time_step(
     for value in (from_header, from_sidecar):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"time step is {value:g} s, wanted a positive number {mend}")
+        if value is not None and value < SHORTEST:
+            raise InputError(f"time step of {value:g} s is not one of a DSC series {mend}")
         if value is not None and value > LONGEST:
             raise InputError(f"time step of {value:g} s is not one of a DSC series, milliseconds? {mend}")
     if from_header is None:
@@ -156,8 +159,11 @@ def _within_trusted(step: float) -> bool:
 
 
 def _plausible(value: float, name: str, *, mend: str) -> float:
-    if not (math.isfinite(value) and 0 < value <= LONGEST):
-        raise InputError(f"{name} is {value:g}, wanted seconds above 0 and up to {LONGEST:g}; {mend}")
+    lowest = SHORTEST if name == "--time-step" else 0.0
+    if not (math.isfinite(value) and max(lowest, 1e-6) <= value <= LONGEST):
+        raise InputError(
+            f"{name} is {value:g}, wanted seconds above {lowest:g} and up to {LONGEST:g}; {mend}"
+        )
     return value
 
 
@@ -167,4 +173,7 @@ def _number(sidecar: Mapping[str, Any], key: str, *, option: str) -> float | Non
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"sidecar {key} is {value!r}, wanted a number of seconds; give it with {option}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # JSON's whole numbers have no limit
+        return math.inf if value > 0 else -math.inf

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal as filters
 
-from perfmap.physics.bolus import SIGNAL_FLOOR, Bolus, mend_spikes
+from perfmap.physics.bolus import END_FRACTION, SIGNAL_FLOOR, Bolus, mend_spikes
 
 _CLEAR_OF_PASS = 5.0
-"""A second bolus is looked for this far, s, outside of the first-pass window."""
+"""A second bolus is looked for this far, s, behind the first-pass window."""
 _SMOOTHING = 3.0
 """Width, s, of the running mean before second boluses are looked for."""
 _SAME = 0.999
@@ -145,8 +145,12 @@ def second_bolus(curve: NDArray[np.float64], bolus: Bolus, *, time_step: float) 
     padded = np.pad(height, (width // 2, width - 1 - width // 2), mode="edge")
     smooth = np.convolve(padded, np.full(width, 1 / width), mode="valid")
     peaks, found = filters.find_peaks(smooth, prominence=0.0)
+    # The first pass begins where the curve last stands at its foot: a bolus before it may have been taken for its
+    # arrival.
+    foot = np.flatnonzero(smooth[: bolus.peak] < END_FRACTION * smooth[bolus.peak])
+    begin = int(foot[-1]) if foot.size else bolus.arrival
     clear = round(_CLEAR_OF_PASS / time_step)
-    apart = (peaks < bolus.arrival - clear) | (peaks > bolus.end + clear)
+    apart = (peaks < begin) | (peaks > bolus.end + clear)
     apart &= peaks > bolus.n_unsteady
     if not apart.any() or not height[bolus.peak] > 0:
         return 0.0

@@ -57,7 +57,7 @@ def measure_series(prepared: Prepared) -> dict[str, float]:
         "extinguished": extinguished_share(signal[:, bolus.peak], steady.mean(axis=1)),
         "repeated_volumes": float(len(repeated)),
         "spiked_volumes": float(len(bolus.spikes)),
-        "spoilt_in_pass": float(len(spoilt)),
+        "spoilt_in_pass": len(spoilt) / (bolus.window.stop - bolus.window.start),
         "grid_covered": float(prepared.time_mapping.valid.mean()),
         "n_slices": float(prepared.mask.any(axis=tuple(a for a in range(3) if a != prepared.axis)).sum()),
         "no_reading": _share_without_reading(prepared),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -196,3 +197,76 @@ def test_without_strict_the_map_stands_with_its_reasons_beside_it(
     assert written["status"] == "FAIL"
     assert written["findings"]["lossy_source"]["reason"]
     assert written == json.loads(json.dumps(done.quality.as_dict()))
+
+
+def test_documented_limits_are_those_of_the_program() -> None:
+    def text(value: float | None) -> str:
+        return "" if value is None else f"{value:g}"
+
+    page = (Path(__file__).parents[2] / "docs" / "quality.md").read_text("utf-8")
+    for name, t in THRESHOLDS.items():
+        cells = [name, t.what, t.unit, t.bad, text(t.warn), text(t.fail), t.grounds]
+        assert f"| {' | '.join(cells)} |" in page
+
+
+def truncated(series: Series) -> Series:
+    peak = int(series.signal.reshape(-1, series.n_times).mean(axis=0).argmin())
+    return replace(series, signal=series.signal[..., : peak + 2])
+
+
+def clipped_at_half(series: Series) -> Series:
+    brain = series.signal[series.signal[..., 0] > 300]
+    return replace(series, signal=np.minimum(series.signal, np.float32(np.quantile(brain, 0.2))))
+
+
+def moved(series: Series) -> Series:
+    signal = series.signal.copy()
+    signal[..., 30:] = np.roll(signal[..., 30:], 3, axis=0)  # 3 voxels of 2 mm
+    return replace(series, signal=signal)
+
+
+def repeated(series: Series) -> Series:
+    signal = series.signal.copy()
+    signal[..., 40] = signal[..., 39]
+    return replace(series, signal=signal)
+
+
+def noisy(series: Series) -> Series:
+    noise = np.random.default_rng(0).normal(0, 150, series.signal.shape).astype(np.float32)
+    return replace(series, signal=np.abs(series.signal + noise))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "status"),
+    [
+        (truncated, "after_peak", Status.FAIL),
+        (clipped_at_half, "at_ceiling", Status.FAIL),
+        (moved, "motion_left", Status.FAIL),
+        (repeated, "repeated_volumes", Status.WARN),
+        (noisy, "baseline_tsnr", Status.WARN),
+        (lambda series: replace(series, echo_time=0.009), "echo_time_distance", Status.FAIL),
+        (
+            lambda series: replace(series, time_step=4.0, repetition_time=4.0),
+            "training_distance",
+            Status.WARN,
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_what_is_spoilt_is_named(
+    head: Series,
+    gate: Callable[[Series], dict[str, Status]],
+    spoil: Callable[[Series], Series],
+    name: str,
+    status: Status,
+) -> None:
+    assert gate(spoil(head))[name] is status
+
+
+def test_motion_is_judged_although_it_was_not_to_be_corrected(head: Series, checkpoint: Checkpoint) -> None:
+    from perfmap.engine.predict import predict
+
+    left = predict(moved(head), checkpoint, PredictConfig(device="cpu", motion_correction="off"))
+    assert left.motion is None
+    found = {f.name: f.status for f in assess(left, checkpoint.card).findings}
+    assert found["motion_left"] is Status.FAIL
