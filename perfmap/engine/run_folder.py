@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from perfmap.engine.train_config import TrainConfig
 from perfmap.errors import ConfigError, ModelError
+from perfmap.models.card import LossCurve
 
 CONFIG, LOG, STATE, PROGRESS = "config.json", "log.csv", "state.safetensors", "state.json"
 
@@ -140,3 +141,14 @@ def write_log(folder: Path, state: RunState, training_loss: float, scores: Score
         if is_new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def read_curve(folder: Path) -> LossCurve:
+    """Losses of every epoch from ``log.csv``, to five digits; an epoch that was begun again counts once."""
+    with (folder / LOG).open(newline="", encoding="utf-8") as file:
+        rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
+    training, validation = (
+        tuple(float(f"{float(rows[epoch][name]):.5g}") for epoch in sorted(rows))
+        for name in ("training_loss", "validation_loss")
+    )
+    return LossCurve(training=training, validation=validation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from perfmap.models.card import InputContract
 
 @dataclass(frozen=True)
 class Source:
-    """Where stacks come from."""
+    """Where stacks come from; `scale` is what the network's 1 stands for, in the target's unit."""
 
     inputs: InputContract
     passes: int
@@ -36,6 +36,7 @@ class Source:
     training: Callable[[int], list[Stack]]
     validation: Callable[[], list[Stack]]
     close: Callable[[], None]
+    scale: float = 1.0
 
 
 def open_source(config: TrainConfig, folder: Path) -> Source:
@@ -94,8 +95,10 @@ def _cohort_source(config: TrainConfig) -> Source:
     def read(names: Sequence[str]) -> list[Stack]:
         return [_named_stack(patients[name], inputs, config.slices) for name in names]
 
-    validation = read(split.validation)
     kept = read(split.train)
+    scale = 1.0 if config.target == "nrcbv" else tissue_mean(kept)
+    kept = [rescaled(stack, scale) for stack in kept]
+    validation = [rescaled(stack, scale) for stack in read(split.validation)]
     return Source(
         inputs=inputs,
         passes=1,
@@ -107,7 +110,31 @@ def _cohort_source(config: TrainConfig) -> Source:
         training=lambda epoch: kept,
         validation=lambda: validation,
         close=lambda: None,
+        scale=scale,
     )
+
+
+def tissue_mean(stacks: Sequence[Stack]) -> float:
+    """Mean of the target over the tissue of all stacks, to three digits: what a network's 1 stands for.
+
+    Targets of other scales than nrCBV's, whose mean over tissue is between 1 and 2, are divided by it, so that the
+    same first weights, learning rate and loss serve for all of them.
+    """
+    total = sum(float(stack.target[stack.tissue].astype(np.float64).sum()) for stack in stacks)
+    mean = total / max(sum(int(stack.tissue.sum()) for stack in stacks), 1)
+    if not mean > 0:
+        raise InputError(
+            f"the reference maps have a mean of {mean:.3g} in tissue, wanted a positive one; check them"
+        )
+    return float(f"{mean:.3g}")
+
+
+def rescaled(stack: Stack, scale: float) -> Stack:
+    """The stack with its target divided by `scale`."""
+    if scale == 1.0:
+        return stack
+    target = (stack.target.astype(np.float32) / np.float32(scale)).astype(np.float16)
+    return replace(stack, target=target)
 
 
 def _named_stack(patient: Patient, inputs: InputContract, slices: str) -> Stack:

@@ -18,7 +18,15 @@ from perfmap.engine.calibrate import calibrate
 from perfmap.engine.dataset import Stack
 from perfmap.engine.device import choose_device
 from perfmap.engine.losses import correction_loss, weighted_mse
-from perfmap.engine.run_folder import RunState, Scores, begin_folder, load_state, save_state, write_log
+from perfmap.engine.run_folder import (
+    RunState,
+    Scores,
+    begin_folder,
+    load_state,
+    read_curve,
+    save_state,
+    write_log,
+)
 from perfmap.engine.sources import Source, open_source
 from perfmap.engine.train_config import SIMULATOR, TrainConfig
 from perfmap.models import build_network
@@ -447,6 +455,7 @@ def _card_fields(
             unit=quantity.unit or "1",
             description=quantity.label,
             reference="white-matter" if config.target == "nrcbv" else "network",
+            scale=source.scale,
         ),
         "scale_invariant": source.inputs.scale_invariant,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -466,7 +475,7 @@ def _card_fields(
             "perfmap_version": perfmap.__version__,
         },
         "scores": {
-            "validation_mae": round(scores.mae, 5),
+            "validation_mae": round(scores.mae * source.scale, 5),
             "validation_nrmse_tissue": round(scores.nrmse_tissue, 5),
         },
     }
@@ -484,6 +493,7 @@ def _finish_card(
             "n_train_slices": state.n_slices,
             "seconds": round(state.seconds, 1),
             "ended_by": ended_by,
+            "curve": read_curve(folder),
         }
     )
     card = card.model_copy(update={"training": record})

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from perfmap.engine.dataset import find_patients, split_patients
+from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.run_folder import LOG
 from perfmap.engine.train import train
 from perfmap.engine.train_config import TrainConfig
@@ -159,3 +160,25 @@ def test_held_out_regimes_are_refused_as_training_data(cohort: Path, tmp_path: P
         write_json({"Regime": "ood-te"}, tmp_path / "cohort" / patient.name / "dsc.json")
     with pytest.raises(ConfigError, match="ood-te"):
         train(config_for(tmp_path / "cohort", epochs=1), tmp_path / "run", device="cpu")
+
+
+def test_a_target_of_another_scale_is_learnt_as_well_and_the_card_keeps_scale_and_curve(
+    cohort: Path, tmp_path: Path
+) -> None:
+    """ap-rCBV runs to 255: the network sees it over its mean in tissue, and the map is in the target's unit again."""
+    for patient in cohort.iterdir():
+        series, nrcbv = head_series(shape=(40, 40, 2), seed=int(patient.name[1:]))
+        write_series(series, tmp_path / "cohort" / patient.name / "dsc.nii.gz")
+        reference = tmp_path / "cohort" / patient.name / "truth_ap_rcbv.nii.gz"
+        write_volume(Volume(40.0 * nrcbv, series.affine), reference, grid=None)
+    card = train(config_for(tmp_path / "cohort", target="ap_rcbv", epochs=12), tmp_path / "run", device="cpu")
+    assert 40.0 < card.outputs.scale < 88.0  # white matter is 40, grey matter 88
+    assert card.outputs.reference == "network"
+    assert card.training.curve is not None
+    assert [f"{loss:.5g}" for loss in card.training.curve.validation] == [
+        f"{float(row['validation_loss']):.5g}" for row in log_of(tmp_path / "run")
+    ]
+    series, nrcbv = head_series(shape=(40, 40, 2), seed=77)
+    found = predict(series, load_checkpoint(tmp_path / "run" / "model"), PredictConfig(device="cpu"))
+    brain = found.prepared.mask & (nrcbv > 0)
+    assert found.maps["ap_rcbv"].array[brain].mean() == pytest.approx(40.0 * nrcbv[brain].mean(), rel=0.5)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from perfmap.models import build_network
-from perfmap.models.conv_lstm import ConvLSTM
 
 PAPER = ("conv3d", "convlstm", "unet-gru")
 
@@ -49,27 +48,3 @@ def test_encoder_halves_128_to_8_with_skips_of_falling_width(name: str) -> None:
     with torch.no_grad():
         network(torch.randn(1, 20, 128, 128), torch.ones(1, 20))
     assert shapes == [(128, 128), (64, 64), (32, 32), (16, 16), (8, 8)]
-
-
-def test_order_of_time_matters_to_the_recurrence() -> None:
-    layer = ConvLSTM(2, 3, n_layers=1, stride=1)
-    x = torch.randn(5, 1, 2, 8, 8)
-    with torch.no_grad():
-        assert not torch.allclose(layer(x)[-1], layer(x.flip(0))[-1])
-        assert torch.equal(layer(x)[2], layer(torch.cat([x[:3], torch.randn(2, 1, 2, 8, 8)]))[2])
-
-
-def test_layers_side_by_side_are_strangers() -> None:
-    """One grouped recurrence equals two layers of their own."""
-    both = ConvLSTM(2, 3, n_layers=2, stride=2)
-    alone = ConvLSTM(2, 3, n_layers=1, stride=2)
-    alone.load_state_dict(
-        {
-            "from_input.weight": both.from_input.weight[12:],
-            "from_input.bias": both.from_input.bias[12:],
-            "from_state.weight": both.from_state.weight[12:],
-        }
-    )
-    x = torch.randn(4, 1, 2, 8, 8)
-    with torch.no_grad():
-        assert torch.allclose(both(x)[-1][:, 3:], alone(x)[-1], atol=1e-6)
