@@ -80,6 +80,12 @@ def predict(
         bool,
         typer.Option("--validity", help="Write why each voxel has a reading or none: <map>_validity.nii.gz."),
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty", help="Write each voxel's standard deviation, in the map's unit: <map>_sd.nii.gz."
+        ),
+    ] = False,
     nan: Annotated[bool, typer.Option("--nan", help="NaN instead of 0 where there is no reading.")] = False,
     motion_correction: Annotated[
         MotionCorrection, typer.Option(help="Register the volumes: auto does so where the head moved.")
@@ -238,6 +244,7 @@ def predict(
             timing=timing,
             mask_path=mask,
             write_validity=validity,
+            write_uncertainty=uncertainty,
             overwrite=overwrite,
             strict=strict,
             threads=threads or os.cpu_count() or 1,

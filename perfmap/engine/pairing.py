@@ -20,7 +20,14 @@ from perfmap.quantities import QUANTITIES
 
 Role = Literal["prediction", "reference", "mask", "labels"]
 
-_ALIASES = {"mask": "mask", "labels": "labels", "dseg": "labels", "nawm": "nawm", "validity": "validity"}
+_ALIASES = {
+    "mask": "mask",
+    "labels": "labels",
+    "dseg": "labels",
+    "nawm": "nawm",
+    "validity": "validity",
+    "sd": "sd",
+}
 _KINDS = {**{name: name for name in QUANTITIES}, **_ALIASES}
 _BY_LENGTH = sorted(_KINDS, key=len, reverse=True)  # ap_rcbv before rcbv
 _SHOWN = 5

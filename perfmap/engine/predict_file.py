@@ -16,7 +16,7 @@ from perfmap.engine.provenance import map_sidecar
 from perfmap.engine.quality import QualityReport, Status, assess
 from perfmap.engine.request import environment, refuse_changed, request_of
 from perfmap.engine.training_range import acquisition_of
-from perfmap.errors import InputError, QualityError
+from perfmap.errors import ConfigError, InputError, QualityError
 from perfmap.io.dicom_source import DicomSource
 from perfmap.io.files import check_output, sweep_partial
 from perfmap.io.nifti import read_series, read_volume, write_volume
@@ -34,6 +34,7 @@ class Done:
     prediction: Prediction
     map_path: Path
     validity_path: Path | None
+    sd_path: Path | None
     manifest: dict[str, Any]
     quality: QualityReport
     source: DicomSource | None = None  # None for a series that was read from NIfTI
@@ -55,6 +56,7 @@ def predict_file(
     timing: Timing = AS_IN_FILE,
     mask_path: Path | None = None,
     write_validity: bool = False,
+    write_uncertainty: bool = False,
     overwrite: bool = False,
     strict: bool = False,
     threads: int = 1,
@@ -80,6 +82,8 @@ def predict_file(
         Brain mask on the grid of the series.
     write_validity : bool
         Write ``<map>_validity.nii.gz`` beside the map.
+    write_uncertainty : bool
+        Write ``<map>_sd.nii.gz``, the standard deviation in the map's unit, beside the map.
     overwrite : bool
         Whether files may be replaced.
     strict : bool
@@ -97,15 +101,22 @@ def predict_file(
     InputError
         If an input is refused or an output cannot be written.
     ConfigError
-        If an output exists and `overwrite` is False.
+        If an output exists and `overwrite` is False, or the model gives no standard deviation that is asked for.
     QualityError
         If the case fails the quality gate and `strict` is True; nothing is written.
     """
     began = time.monotonic()
-    map_path = map_path_for(input_path, output, checkpoint.card.outputs.quantity)
+    quantity = checkpoint.card.outputs.quantity
+    if write_uncertainty and checkpoint.card.outputs.uncertainty is None:
+        raise ConfigError(
+            f"model '{checkpoint.card.name}' gives no standard deviation; leave --uncertainty out, or choose a model "
+            "whose card has an uncertainty"
+        )
+    map_path = map_path_for(input_path, output, quantity)
     validity_path = map_path.with_name(f"{image_stem(map_path)}_validity.nii.gz") if write_validity else None
+    sd_path = map_path.with_name(f"{image_stem(map_path)}_sd.nii.gz") if write_uncertainty else None
     inputs = [input_path, sidecar_path(input_path), *([mask_path] if mask_path else [])]
-    for path in (map_path, sidecar_path(map_path), validity_path):
+    for path in (map_path, sidecar_path(map_path), validity_path, sd_path):
         if path is not None:
             check_output(path, inputs=inputs, overwrite=overwrite)
     sweep_partial(map_path.parent)
@@ -148,9 +159,11 @@ def predict_file(
     if validity_path is not None:
         validity = prediction.maps["validity"]
         write_volume(validity, validity_path, grid=series.grid, dtype=np.uint8, overwrite=overwrite)
+    if sd_path is not None:
+        write_volume(prediction.maps[f"{quantity}_sd"], sd_path, grid=series.grid, overwrite=overwrite)
     write_json(sidecar, sidecar_path(map_path), overwrite=overwrite)
     # The map comes last: where it stands, everything else stands too.
-    volume = prediction.maps[checkpoint.card.outputs.quantity]
+    volume = prediction.maps[quantity]
     write_volume(volume, map_path, grid=series.grid, overwrite=overwrite)
     written = time.monotonic()
     manifest = {
@@ -173,4 +186,4 @@ def predict_file(
         "threads": threads,
         "device": config.device,
     }
-    return Done(series, prediction, map_path, validity_path, manifest, quality, source)
+    return Done(series, prediction, map_path, validity_path, sd_path, manifest, quality, source)

@@ -108,6 +108,7 @@ def map_sidecar(
             "sha256": card.sha256,
             "TrainingData": card.training.data,
             "ScaleInvariant": card.scale_invariant,
+            "Uncertainty": card.outputs.uncertainty and card.outputs.uncertainty.model_dump(),
         },
         "Input": describe_input(series, sha256=input_sha256),
         "Found": describe_bolus(prepared),
