@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from perfmap.cli.common import LogFile, Quiet, Verbose, start_logging
+from perfmap.errors import ConfigError
 
 
 class Normalisation(StrEnum):
@@ -75,6 +76,10 @@ def train(
         bool, typer.Option("--plain-mse", help="The paper's loss: every pixel weighs the same.")
     ] = False,
     attention: Annotated[bool, typer.Option("--attention", help="scSE attention in every block.")] = False,
+    widths: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Channels of the network's blocks; its own if not given."),
+    ] = None,
     precision: Annotated[
         Precision, typer.Option(help="auto takes bf16 where the machine has it.")
     ] = Precision.AUTO,
@@ -112,22 +117,32 @@ def train(
     """Train a network and keep the checkpoint that is best on the validation part.
 
     The run folder holds the resolved settings, log.csv, a state to go on from (--resume) and the checkpoint in
-    model/, which 'perfmap predict --model DIR/model' takes.
+    model/, which 'perfmap predict --model DIR/model' takes. Several processes: torchrun --nproc-per-node N -m perfmap
+    train ...
 
     Example: perfmap train --arch unet-gru --minutes 90
     """
     start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
 
     from perfmap.cli.training_progress import training_progress
+    from perfmap.engine.processes import is_first_process
     from perfmap.engine.train import train as run_training
     from perfmap.engine.train_config import SIMULATOR, TrainConfig, default_inputs
     from perfmap.models.card import InputContract
 
+    arguments: dict[str, Any] = {"attention": True} if attention else {}
+    if widths is not None:
+        try:
+            arguments["widths"] = [int(width) for width in widths.split(",")]
+        except ValueError:
+            raise ConfigError(
+                f"widths '{widths}' cannot be read; wanted whole numbers, e.g. 16,8,4,2"
+            ) from None
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
     config = TrainConfig(
         name=name or arch,
         architecture=arch,
-        arguments={"attention": True} if attention else {},
+        arguments=arguments,
         inputs=default_inputs(arch)
         if is_log_ratio
         else InputContract(
@@ -159,6 +174,7 @@ def train(
         workers=workers,
     )
     folder = output or Path("runs") / config.name
+    quiet = quiet or not is_first_process()
     if data is None and not quiet:
         typer.echo("no DATA given: training on simulated DSC-MRI, sampled on the fly", err=True)
     with training_progress(quiet=quiet) as show:

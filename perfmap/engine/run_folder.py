@@ -51,16 +51,17 @@ class RunState:
     stale: int = 0
 
 
-def begin_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
-    """Write the config of a new run, or check that of a run that goes on."""
+def begin_folder(config: TrainConfig, folder: Path, *, resume: bool, write: bool = True) -> None:
+    """Write the config of a new run (where `write`), or check that of a run that goes on."""
     path = folder / CONFIG
     if not resume:
         if (folder / PROGRESS).exists():
             raise ConfigError(
                 f"{folder} holds a training run already; go on with --resume, or choose another folder"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
+        if write:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
         return
     try:
         before = TrainConfig.model_validate_json(path.read_text("utf-8"))

@@ -20,6 +20,7 @@ from perfmap.engine.dataset import (
     split_patients,
     training_maximum,
 )
+from perfmap.engine.processes import Processes
 from perfmap.engine.train_config import SIMULATOR, TrainConfig
 from perfmap.errors import ConfigError, InputError
 from perfmap.models.card import InputContract
@@ -39,12 +40,17 @@ class Source:
     scale: float = 1.0
 
 
-def open_source(config: TrainConfig, folder: Path) -> Source:
-    """The source a config names; InputError or ConfigError if it cannot be used. Subjects are kept in `folder`."""
-    return _simulated_source(config, folder) if config.data == SIMULATOR else _cohort_source(config)
+def open_source(config: TrainConfig, folder: Path, processes: Processes) -> Source:
+    """The source a config names; InputError or ConfigError if it cannot be used. Subjects are kept in `folder`.
+
+    Each of several processes simulates its share of the subjects; then all have all of them.
+    """
+    return (
+        _simulated_source(config, folder, processes) if config.data == SIMULATOR else _cohort_source(config)
+    )
 
 
-def _simulated_source(config: TrainConfig, folder: Path) -> Source:
+def _simulated_source(config: TrainConfig, folder: Path, processes: Processes) -> Source:
     if config.target != "nrcbv":
         raise ConfigError(f"target '{config.target}' is not simulated on the fly, only nrcbv; give DATA")
     if config.inputs.normalisation == "training-max":
@@ -65,13 +71,15 @@ def _simulated_source(config: TrainConfig, folder: Path) -> Source:
         """Stacks of this epoch, new ones and some of earlier epochs; the new ones of the next are begun."""
         for e in (epoch, epoch + 1):
             if e not in ahead and e < config.epochs:
-                ahead[e] = stacks.submit(TRAIN, range(e * n, (e + 1) * n))
+                ahead[e] = stacks.submit(TRAIN, processes.share(range(e * n, (e + 1) * n)))
         earlier = np.random.default_rng([config.seed, 98, epoch]).permutation(epoch * n)
         again = [stacks.kept(TRAIN, int(i)) for i in earlier[: config.replayed_subjects]]
-        return [future.result() for future in ahead.pop(epoch)] + again
+        fresh = processes.gather([future.result() for future in ahead.pop(epoch)])
+        return fresh + again
 
     def validation() -> list[Stack]:
-        return [future.result() for future in stacks.submit(VALIDATION, range(config.validation_subjects))]
+        mine = processes.share(range(config.validation_subjects))
+        return processes.gather([future.result() for future in stacks.submit(VALIDATION, mine)])
 
     return Source(
         inputs=config.inputs,

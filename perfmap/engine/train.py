@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import perfmap
 from perfmap.engine.calibrate import calibrate
 from perfmap.engine.dataset import Stack
-from perfmap.engine.device import choose_device
 from perfmap.engine.losses import correction_loss, weighted_mse
+from perfmap.engine.processes import Processes, share_statistics, together
 from perfmap.engine.run_folder import (
     RunState,
     Scores,
@@ -29,6 +29,7 @@ from perfmap.engine.run_folder import (
 )
 from perfmap.engine.sources import Source, open_source
 from perfmap.engine.train_config import SIMULATOR, TrainConfig
+from perfmap.errors import ConfigError
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract
 from perfmap.models.checkpoint import load_checkpoint, read_card, save_checkpoint, write_card
@@ -93,16 +94,36 @@ def train(
     InputError
         If the data cannot be used.
     """
-    where = choose_device(device)
+    with together(device) as processes:
+        if config.batch < processes.n:
+            raise ConfigError(
+                f"a batch of {config.batch} slices cannot be shared by {processes.n} processes; give a larger --batch"
+            )
+        return _train(config, folder, processes, threads=threads, resume=resume, on_progress=on_progress)
+
+
+def _train(
+    config: TrainConfig,
+    folder: Path,
+    processes: Processes,
+    *,
+    threads: int | None,
+    resume: bool,
+    on_progress: Callable[[Progress], None],
+) -> ModelCard:
+    where = processes.device
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.deterministic)
-    begin_folder(config, folder, resume=resume)
+    begin_folder(config, folder, resume=resume, write=processes.is_first)
+    processes.wait()
 
-    source = open_source(config, folder / "stacks")
+    source = open_source(config, folder / "stacks", processes)
     inputs = source.inputs
     network = build_network(config.architecture, n_times=inputs.n_times, **config.arguments)
+    if processes.n > 1:
+        network = share_statistics(network)
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = _copy_state(network)
     optimiser = torch.optim.AdamW(
@@ -113,6 +134,7 @@ def train(
         state = load_state(folder, network, average, optimiser, where)
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and _computes_bf16(where))
 
+    show = on_progress if processes.is_first else lambda progress: None
     ended_by: Literal["epochs", "minutes", "patience"] = "epochs"
     began = time.monotonic() - state.seconds
     try:
@@ -125,54 +147,59 @@ def train(
             losses: list[float] = []
             network.train()
             for batch in _batches(stacks, config, rng, source.passes):
+                seconds = processes.agree(time.monotonic() - began)
                 share = max(
                     (epoch + len(losses) / n_batches) / config.epochs,
-                    (time.monotonic() - began) / 60 / config.minutes if config.minutes else 0.0,
+                    seconds / 60 / config.minutes if config.minutes else 0.0,
                 )
                 _set_learning_rate(optimiser, _scheduled(config, state.learning_rate, share))
                 with torch.autocast(where.type, dtype=torch.bfloat16, enabled=use_bf16):
                     predicted = network(
-                        batch.channels.to(where, memory_format=torch.channels_last), batch.context.to(where)
+                        batch.channels[processes.rank :: processes.n].to(
+                            where, memory_format=torch.channels_last
+                        ),
+                        batch.context[processes.rank :: processes.n].to(where),
                     )
-                loss = _loss(predicted.float(), batch, where)
+                loss = _loss(processes.join(predicted.float(), len(batch.target)), batch, where)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
+                processes.sum_gradients(network)
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
                 state.step += 1
                 _average_into(average, network, min(config.ema, state.step / (state.step + 10)))
                 losses.append(float(loss.detach()))
-                on_progress(
+                show(
                     Progress(
                         epoch + 1,
                         config.epochs,
                         len(losses),
                         n_batches,
                         float(np.mean(losses[-50:])),
-                        time.monotonic() - began,
+                        seconds,
                     )
                 )
             state.n_slices += n_fresh
-            scores = evaluate(network, average, validation, config, where)
+            scores = evaluate(network, average, validation, config, processes)
             is_best = scores.loss < state.best_loss
             state.stale = 0 if is_best else state.stale + 1
             if is_best:
                 state.best_loss, state.best_epoch = scores.loss, epoch + 1
             elif config.schedule == "plateau" and state.stale % 3 == 0:
                 state.learning_rate *= 0.5
-            state.epoch, state.seconds = epoch + 1, time.monotonic() - began
+            state.epoch, state.seconds = epoch + 1, processes.agree(time.monotonic() - began)
             out_of_time = config.minutes is not None and state.seconds / 60 >= config.minutes
             if out_of_time:
                 ended_by = "minutes"
             elif config.patience is not None and state.stale >= config.patience:
                 ended_by = "patience"
-            write_log(folder, state, float(np.mean(losses)), scores)
-            if is_best:
-                save_checkpoint(
-                    folder / "model", average, _card_fields(config, source, network, state, scores)
-                )
-            save_state(folder, network, average, optimiser, state)
-            on_progress(
+            if processes.is_first:
+                write_log(folder, state, float(np.mean(losses)), scores)
+                if is_best:
+                    fields = _card_fields(config, source, network, state, scores, processes.n)
+                    save_checkpoint(folder / "model", average, fields)
+                save_state(folder, network, average, optimiser, state)
+            show(
                 Progress(
                     epoch + 1,
                     config.epochs,
@@ -188,10 +215,12 @@ def train(
                 break
     finally:
         source.close()
-    card = _finish_card(folder, state, ended_by)
-    if network_gives_sd(inputs) and config.data == SIMULATOR and config.calibration_subjects:
-        card = _calibrated(folder, card, config, threads or 1)
-    return card
+    if processes.is_first:
+        card = _finish_card(folder, state, ended_by)
+        if network_gives_sd(inputs) and config.data == SIMULATOR and config.calibration_subjects:
+            _calibrated(folder, card, config, threads or 1)
+    processes.wait()
+    return read_card(folder / "model")
 
 
 def network_gives_sd(inputs: InputContract) -> bool:
@@ -246,15 +275,16 @@ def evaluate(
     weights: dict[str, Tensor],
     stacks: Sequence[Stack],
     config: TrainConfig,
-    device: torch.device,
+    processes: Processes,
 ) -> Scores:
-    """Scores of `weights` over `stacks`; the network keeps its own weights and mode."""
+    """Scores of `weights` over `stacks`, each process taking its share; the network keeps its own weights and mode."""
+    device = processes.device
     own = _copy_state(network)
     training = network.training
     network.load_state_dict(weights)
     network.eval()
     squared = reference = absolute = n_brain = loss = n_weight = 0.0
-    for stack in stacks:
+    for stack in processes.share(stacks):
         batch = _to_tensors(stack, np.arange(len(stack)), config)
         output = network(
             batch.channels.to(device, memory_format=torch.channels_last), batch.context.to(device)
@@ -272,6 +302,9 @@ def evaluate(
         reference += float((target[tissue] ** 2).sum())
     network.load_state_dict(own)
     network.train(training)
+    loss, n_weight, absolute, n_brain, squared, reference = processes.sum(
+        np.array([loss, n_weight, absolute, n_brain, squared, reference])
+    ).tolist()
     return Scores(
         loss / max(n_weight, 1.0), absolute / max(n_brain, 1.0), (squared / max(reference, 1e-12)) ** 0.5
     )
@@ -442,7 +475,12 @@ def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
 
 
 def _card_fields(
-    config: TrainConfig, source: Source, network: nn.Module, state: RunState, scores: Scores
+    config: TrainConfig,
+    source: Source,
+    network: nn.Module,
+    state: RunState,
+    scores: Scores,
+    n_processes: int,
 ) -> dict[str, Any]:
     quantity = QUANTITIES[config.target]
     return {
@@ -473,6 +511,7 @@ def _card_fields(
             "ended_by": "interrupted",  # until the run ends
             "config": config.model_dump(exclude={"workers"}),
             "perfmap_version": perfmap.__version__,
+            "processes": n_processes,
         },
         "scores": {
             "validation_mae": round(scores.mae * source.scale, 5),
