@@ -183,13 +183,18 @@ def predict(
     if many:
         from perfmap.cli.predict_many import extras_for, predict_many
         from perfmap.engine.batch_case import Job
+        from perfmap.engine.predict_file import require_uncertainty
+        from perfmap.models.checkpoint import read_card
 
+        if uncertainty:
+            require_uncertainty(read_card(find_checkpoint(model)))
         job = Job(
             model=find_checkpoint(model),
             output=output,
             config=config,
             timing=timing,
             write_validity=validity,
+            write_uncertainty=uncertainty,
             strict=strict,
             force=force,
             quiet_seconds=quiet_period,

@@ -41,8 +41,8 @@ class Job:
     config : PredictConfig
     timing : Timing
         Times that hold for every case that does not bring its own.
-    write_validity, strict, force : bool
-        Write the validity map; refuse what fails the quality gate; do finished cases again.
+    write_validity, write_uncertainty, strict, force : bool
+        Write the validity map and the standard deviation; refuse what fails the quality gate; do finished cases again.
     threads : int
         Threads for one case.
     quiet_seconds : float
@@ -56,6 +56,7 @@ class Job:
     config: PredictConfig
     timing: Timing = AS_IN_FILE
     write_validity: bool = False
+    write_uncertainty: bool = False
     strict: bool = False
     force: bool = False
     threads: int = 1
@@ -151,6 +152,7 @@ def compute_case(
                 timing=case.timing.over(job.timing),
                 mask_path=case.mask,
                 write_validity=job.write_validity,
+                write_uncertainty=job.write_uncertainty,
                 overwrite=True,
                 strict=job.strict,
                 threads=job.threads,
@@ -217,7 +219,13 @@ def _request(case: Case, job: Job, card: ModelCard) -> dict[str, Any]:
             timing=case.timing.over(job.timing),
             mask_path=case.mask,
         ),
-        "beside": sorted([*job.extras, *(["validity"] if job.write_validity else [])]),
+        "beside": sorted(
+            [
+                *job.extras,
+                *(["validity"] if job.write_validity else []),
+                *(["sd"] if job.write_uncertainty else []),
+            ]
+        ),
     }
     return {**request, "dicom_sha256": _hash_of_export(case.dicom)} if case.dicom else request
 

@@ -21,6 +21,7 @@ from perfmap.io.dicom_source import DicomSource
 from perfmap.io.files import check_output, sweep_partial
 from perfmap.io.nifti import read_series, read_volume, write_volume
 from perfmap.io.sidecar import image_stem, read_sidecar, sha256_of, sidecar_path, write_json
+from perfmap.models.card import ModelCard
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.quantities import RESEARCH_ONLY
 from perfmap.series import Series
@@ -45,6 +46,15 @@ def map_path_for(input_path: Path, output: Path, quantity: str) -> Path:
     if output.name.lower().endswith((".nii", ".nii.gz")):
         return output
     return output / f"{image_stem(input_path)}_{quantity}.nii.gz"
+
+
+def require_uncertainty(card: ModelCard) -> None:
+    """Refuse to be asked for standard deviations that a model does not give, by ConfigError."""
+    if card.outputs.uncertainty is None:
+        raise ConfigError(
+            f"model '{card.name}' gives no standard deviation; leave --uncertainty out, or choose a model whose card "
+            "has an uncertainty"
+        )
 
 
 def predict_file(
@@ -107,11 +117,8 @@ def predict_file(
     """
     began = time.monotonic()
     quantity = checkpoint.card.outputs.quantity
-    if write_uncertainty and checkpoint.card.outputs.uncertainty is None:
-        raise ConfigError(
-            f"model '{checkpoint.card.name}' gives no standard deviation; leave --uncertainty out, or choose a model "
-            "whose card has an uncertainty"
-        )
+    if write_uncertainty:
+        require_uncertainty(checkpoint.card)
     map_path = map_path_for(input_path, output, quantity)
     validity_path = map_path.with_name(f"{image_stem(map_path)}_validity.nii.gz") if write_validity else None
     sd_path = map_path.with_name(f"{image_stem(map_path)}_sd.nii.gz") if write_uncertainty else None

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +20,6 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from perfmap.engine.device import choose_device
 from perfmap.errors import ConfigError
@@ -134,7 +134,8 @@ def together(device: str) -> Iterator[Processes]:
             )
         where = torch.device("cuda", local)
         torch.cuda.set_device(where)
-    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    # The others wait while the first calibrates, and for whoever simulates slowest.
+    dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=timedelta(hours=6))
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), where)
     finally:
@@ -144,6 +145,27 @@ def together(device: str) -> Iterator[Processes]:
 def is_first_process() -> bool:
     """Whether this process may print: the only one, or the first of a ``torchrun``."""
     return not dist.is_torchelastic_launched() or int(os.environ["RANK"]) == 0
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all processes. Each learns from its own share of the outputs: the gradients are summed as well."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return total
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -166,11 +188,11 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1, *[1] * (x.ndim - 2)]
         values = x.float()
         count = values.new_tensor([x.numel() / x.shape[1]])
-        sums = all_reduce(torch.cat([values.sum(dims), count]))  # type: ignore[no-untyped-call]
+        sums = _sum_over_processes(torch.cat([values.sum(dims), count]))
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = values - mean.view(shape)
-        variance = all_reduce((centred**2).sum(dims)) / total  # type: ignore[no-untyped-call]
+        variance = _sum_over_processes((centred**2).sum(dims)) / total
         with torch.no_grad():
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
             share = 0.0 if self.momentum is None else self.momentum

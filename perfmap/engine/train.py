@@ -147,6 +147,8 @@ def _train(
             losses: list[float] = []
             network.train()
             for batch in _batches(stacks, config, rng, source.passes):
+                if len(batch.target) < processes.n:
+                    continue  # a last, small batch that not every process would have a slice of
                 seconds = processes.agree(time.monotonic() - began)
                 share = max(
                     (epoch + len(losses) / n_batches) / config.epochs,
