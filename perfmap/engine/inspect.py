@@ -19,7 +19,8 @@ from perfmap.errors import InputError, PerfmapWarning
 from perfmap.io.dicom_files import holds_dicom
 from perfmap.io.nifti import read_series
 from perfmap.io.sidecar import read_sidecar
-from perfmap.models.checkpoint import DEFAULT_MODEL, find_checkpoint, read_card
+from perfmap.models import DEFAULT_MODEL
+from perfmap.models.checkpoint import find_checkpoint, read_card
 from perfmap.preprocess.slices import slice_axis
 from perfmap.quantities import RESEARCH_ONLY
 from perfmap.series import Series
