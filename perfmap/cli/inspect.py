@@ -19,11 +19,8 @@ def inspect(
     prefer: Annotated[
         Prefer, typer.Option(help="Of a series and its motion-corrected twin, the one to take.")
     ] = Prefer.ORIGINAL,
-    quiet_minutes: Annotated[
-        float,
-        typer.Option(
-            metavar="MIN", min=0, help="Call a series incomplete if a file of it is newer than this."
-        ),
+    quiet_period: Annotated[
+        float, typer.Option(metavar="S", min=0, help="A series with a file younger than this is incomplete.")
     ] = 0.0,
     time_step: Annotated[
         float | None,
@@ -53,7 +50,7 @@ def inspect(
             input_path,
             prefer=prefer.value,
             keep_phi=keep_phi,
-            quiet_minutes=quiet_minutes,
+            quiet_minutes=quiet_period / 60.0,
             time_step=time_step,
             quality=quality,
             on_file=lambda n_files: looked_at(n_files, n_files),

@@ -180,7 +180,7 @@ def _run_dcm2niix(staging: Path, converted: Path) -> list[Path]:
     command = [dcm2niix.bin, "-b", "y", "-ba", "y", "-z", "n", "-p", "y", "-w", "2", "-f", "c"]
     command += ["-o", str(converted), str(staging)]
     try:
-        subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired as error:
         raise InputError(f"dcm2niix did not end within {TIMEOUT:g} s; convert the series by hand") from error
     except OSError as error:

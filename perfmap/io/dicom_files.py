@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -58,7 +59,7 @@ class ExportFile:
             with self.path.open("rb") as stream:
                 yield stream
         else:
-            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as member:
+            with _archive(self.path, self.modified).open(self.member) as member:
                 yield member
 
     def place(self, target: Path) -> None:
@@ -68,6 +69,12 @@ class ExportFile:
             return
         with self.open() as source, target.open("xb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
+
+
+@lru_cache(maxsize=2)
+def _archive(path: Path, modified: float) -> zipfile.ZipFile:
+    """An archive kept open: reading its directory anew for each of its members would take longer than all of them."""
+    return zipfile.ZipFile(path)
 
 
 def export_files(root: Path, left: Counter[str]) -> Iterator[tuple[ExportFile, IO[bytes]]]:
