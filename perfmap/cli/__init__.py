@@ -21,7 +21,10 @@ from perfmap import __version__
 from perfmap.cli.common import EXIT_CODES, one_line, terminal_logging
 from perfmap.errors import PerfmapError, PerfmapWarning
 
-VERBS = ("predict", "inspect", "train", "score", "roi", "simulate", "models", "conventional", "send")
+VERBS = (
+    *("predict", "inspect", "train", "score", "roi", "simulate", "models", "conventional", "send"),
+    *("cases", "merge", "reproduce"),
+)
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {text}" for code, text in EXIT_CODES.items())
 _logger = logging.getLogger("perfmap")
 

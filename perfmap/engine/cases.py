@@ -353,7 +353,17 @@ def _nothing(source: Path, left_out: Sequence[LeftOut]) -> str:
 
 
 def as_study_list(cases: Cases) -> list[dict[str, str]]:
-    """Cases as lines of a study list, with absolute paths: the frozen list that shards share."""
+    """Cases as lines of a study list, with absolute paths: the frozen list that shards share.
+
+    Raises
+    ------
+    ConfigError
+        If a case lies in an export of DICOM, which a list cannot name.
+    """
+    if any(case.is_dicom for case in cases.cases):
+        raise ConfigError(
+            "a study list cannot name cases of a DICOM export; give the export itself to every shard"
+        )
     return [
         {
             "case": case.name,

@@ -13,7 +13,9 @@ from perfmap.errors import ConfigError
 
 
 @contextmanager
-def dask_pool(*, scheduler: str | None = None, workers: int | None = None) -> Iterator[tuple[Executor, int]]:
+def dask_pool(
+    *, scheduler: str | None = None, workers: int | None = None, timeout: float = 20.0
+) -> Iterator[tuple[Executor, int]]:
     """An executor whose tasks run on Dask workers, and their number; another worker does what a dead one left.
 
     Parameters
@@ -22,6 +24,8 @@ def dask_pool(*, scheduler: str | None = None, workers: int | None = None) -> It
         Address of a running scheduler, ``tcp://host:8786``.
     workers : int, optional
         Workers of one thread each to start on this machine, where there is no scheduler.
+    timeout : float
+        Seconds to wait for the scheduler.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def dask_pool(*, scheduler: str | None = None, workers: int | None = None) -> It
                 )
             )
         try:
-            client = stack.enter_context(dask_distributed.Client(address, timeout=20))
+            client = stack.enter_context(dask_distributed.Client(address, timeout=timeout))
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"scheduler {scheduler} does not answer ({error}); check the address"

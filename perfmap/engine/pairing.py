@@ -91,6 +91,7 @@ def pair_maps(prediction: Path, reference: Path, *, quantity: str) -> Pairing:
     if prediction.is_file() and reference.is_file():
         (name,) = references
         return Pairing((Pair(name, name, prediction, reference),), (), ())
+    predictions = _by_name_of_reference(predictions, references)
     common = sorted(predictions.keys() & references.keys())
     if not common:
         raise InputError(
@@ -105,6 +106,20 @@ def pair_maps(prediction: Path, reference: Path, *, quantity: str) -> Pairing:
         unpaired_predictions=tuple(predictions[name] for name in sorted(predictions.keys() - set(common))),
         unpaired_references=tuple(references[name] for name in sorted(references.keys() - set(common))),
     )
+
+
+def _by_name_of_reference(predictions: dict[str, Path], references: dict[str, Path]) -> dict[str, Path]:
+    """Predictions that differ from a reference only in signs that BIDS does not allow in a name get its name."""
+    bare = [_bare(name) for name in references]
+    names = {_bare(name): name for name in references if bare.count(_bare(name)) == 1}
+    return {
+        name if name in references else names.get(_bare(name), name): path
+        for name, path in predictions.items()
+    }
+
+
+def _bare(name: str) -> str:
+    return "".join(sign for sign in name if sign.isalnum())
 
 
 def find_cases(path: Path, *, role: Role, kind: str) -> dict[str, Path]:
