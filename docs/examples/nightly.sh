@@ -23,9 +23,13 @@ for study in "$exports"/*; do
     [ -e "$out/$id/done" ] && continue
     # A study with a file younger than the quiet time may still be arriving: tomorrow.
     [ -n "$(find "$study" -type f -mmin "-$quiet" -print -quit)" ] && continue
-    $perfmap predict "$study" -o "$out/$id/nrcbv.nii.gz" --dicom "$out/$id/dicom" --overwrite --quiet \
+    # Messages name the input: a link without the study's name keeps patients out of the log.
+    ln -sfn "$(realpath "$study")" "$out/study-$id"
+    $perfmap predict "$out/study-$id" -o "$out/$id/nrcbv.nii.gz" --dicom "$out/$id/dicom" --overwrite --quiet \
         --log-file "$out/nightly.log"
-    case $? in
+    code=$?
+    rm -f "$out/study-$id"
+    case $code in
     0) send "$out/$id/dicom"; code=$?; [ $code -eq 0 ] || [ $code -eq 4 ] || { failed=1; continue; }
         [ $code -eq 0 ] || failed=1 # it waits in the outbox, and is not predicted again
         touch "$out/$id/done" ;;
