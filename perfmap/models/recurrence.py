@@ -1,8 +1,8 @@
 """The recurrence of a ConvLSTM layer with its backward pass written by hand.
 
-PyTorch's autograd spends most of a plain loop on allocating, stacking and zero-filling what it keeps of every step.
-Here all steps share a few buffers, gates are squashed in place, and the weights' gradients are taken once, over all
-steps together. The four gates pass one sigmoid, by tanh(a) = 1 − 2·σ(−2a).
+In a plain loop autograd allocates, stacks and zero-fills what it keeps of every step, and takes the weights' gradients
+step by step. Here all steps share a few buffers, gates are squashed in place, and the weights' gradients are taken
+once, over all steps together. The four gates pass one sigmoid, by tanh(a) = 1 − 2·σ(−2a).
 
 ConvLSTM: arXiv 1506.04214, without peepholes, as Keras has it.
 """
