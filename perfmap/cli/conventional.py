@@ -58,7 +58,11 @@ def conventional(
         Path | None, typer.Option(metavar="FILE", help="Brain mask on the grid of the series.")
     ] = None,
     mask_method: Annotated[
-        str, typer.Option(metavar="NAME", help="How the brain is looked for where no mask is given.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How the brain is looked for where no mask is given: otsu, niblack, cusum or deepbet.",
+        ),
     ] = "otsu",
     nawm: Annotated[
         Path | None,

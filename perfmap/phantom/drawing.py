@@ -13,13 +13,18 @@ from perfmap.phantom.head import HeadParameters, draw_head
 from perfmap.phantom.lesions import COMPARTMENTS, LESION_KINDS, LesionKind, LesionParameters, draw_lesion
 from perfmap.phantom.priors import (
     BRIGHT_SCALP,
+    BRIGHT_SCALP_SHARE,
     FIELD_STRENGTHS,
     GM_WM_RATIO,
     HEAD_CLASSES,
     INFARCT_WHITE_CBV,
     LESION_CLASSES,
     LESION_NRCBV,
+    LESION_RADIUS,
     LESION_UNEVENNESS,
+    N_LESIONS_SHARES,
+    SKULL_SHARE,
+    THREE_TESLA_SHARE,
     TREATMENT_EFFECT_NRCBV,
     VESSEL_CLASSES,
     draw,
@@ -37,14 +42,6 @@ from perfmap.phantom.vessels import VesselParameters, draw_vessels
 
 HEALTHY = ("csf", "gm", "wm", "deep_gm", *VESSEL_CLASSES, *HEAD_CLASSES)
 LOOKS = ("t1", "t2star", "t2", "proton_density")
-RADIUS = {
-    "glioblastoma": (8.0, 28.0),
-    "low_grade": (8.0, 28.0),
-    "meningioma": (6.0, 22.0),
-    "infarct": (18.0, 36.0),
-    "sphere": (4.0, 12.0),
-}
-"""Range of the mean radius, mm, of each kind [M]."""
 
 
 class SubjectParameters(BaseModel):
@@ -191,7 +188,7 @@ def draw_subject(
     ConfigError
         If the field strength is neither 1.5 nor 3 T.
     """
-    drawn = FIELD_STRENGTHS[int(rng.random() < 0.65)]
+    drawn = FIELD_STRENGTHS[int(rng.random() < THREE_TESLA_SHARE)]
     field = drawn if field_strength is None else field_strength
     if field not in FIELD_STRENGTHS:
         raise ConfigError(
@@ -199,11 +196,11 @@ def draw_subject(
         )
     shape = draw_shape(rng)
     tissues = _draw_healthy(rng, options, field)
-    n_drawn = int(rng.choice(4, p=[0.2, 0.5, 0.2, 0.1]))
+    n_drawn = int(rng.choice(len(N_LESIONS_SHARES), p=N_LESIONS_SHARES))
     n_lesions = n_drawn if options.n_lesions is None else options.n_lesions
     placement = place(shape)
     lesions = tuple(_draw_lesion(rng, options, placement, geometry, tissues, field) for _ in range(n_lesions))
-    drawn_skull = bool(rng.random() < 0.5)
+    drawn_skull = bool(rng.random() < SKULL_SHARE)
     with_skull = drawn_skull if options.with_skull is None else options.with_skull
     patchwork = rng.random() < options.patchwork_share
     return SubjectParameters(
@@ -232,7 +229,7 @@ def _draw_healthy(
         changes["deep_gm"]["cbv"] = white * draw(GM_WM_RATIO, rng)
     if options.swap_gm_wm:
         changes["wm"]["cbv"], changes["gm"]["cbv"] = changes["gm"]["cbv"], white
-    if rng.random() < 0.3:
+    if rng.random() < BRIGHT_SCALP_SHARE:
         changes["scalp"]["proton_density"] = draw(BRIGHT_SCALP, rng)
     if options.r2v_spread > 0:
         for name in ("gm", "wm", "deep_gm"):
@@ -253,8 +250,7 @@ def _draw_lesion(
     field_strength: float,
 ) -> LesionParameters:
     kind = options.lesion_kinds[int(rng.integers(len(options.lesion_kinds)))]
-    low, high = RADIUS[kind]
-    radius = options.lesion_radius or float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    radius = options.lesion_radius or draw(LESION_RADIUS[kind], rng)
     centre = _draw_centre(rng, kind, placement, geometry, radius)
     names = COMPARTMENTS.get(kind, (options.lesion_class or "low_grade",))
     invisible = rng.random() < options.invisible_share

@@ -10,6 +10,7 @@ from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate
 from perfmap.phantom.priors import ANATOMY, draw
 from perfmap.phantom.template import hull_distance
 
+# Places and sizes are read off atlases as remembered [M].
 EYES = (33.0, 60.0, -36.0)
 """Centre of the right eye, MNI mm; the left is its mirror image."""
 EYE_RADIUS = 12.0

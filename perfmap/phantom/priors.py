@@ -368,11 +368,27 @@ LESION_NRCBV = Prior(0.3, 12.0, "", "D", "log_uniform")
 """CBV of a lesion over that of white matter where truth is independent of looks."""
 LESION_UNEVENNESS = _uniform(0.15, 0.45)
 """Coefficient of variation of CBV inside one compartment of a lesion."""
+LESION_RADIUS: dict[str, Prior] = {
+    "glioblastoma": Prior(8.0, 28.0, "mm", "M", "log_uniform"),
+    "low_grade": Prior(8.0, 28.0, "mm", "M", "log_uniform"),
+    "meningioma": Prior(6.0, 22.0, "mm", "M", "log_uniform"),
+    "infarct": Prior(18.0, 36.0, "mm", "M", "log_uniform"),
+    "sphere": Prior(4.0, 12.0, "mm", "D", "log_uniform"),
+}
+"""Mean radius of each kind of lesion."""
 INFARCT_WHITE_CBV = _uniform(0.4, 0.8)
 """CBV of an infarct's white matter over that of its grey matter."""
 GM_WM_RATIO = _uniform(1.2, 3.0, "", "D")
 TREATMENT_EFFECT_NRCBV = Prior(0.3, 0.8, "", "D", "log_normal", 0.5, 0.2)
 """An enhancing rim without blood volume: necrosis after radiation."""
+
+# --- Shares of subjects [M] -------------------------------------------------------------------------------
+
+N_LESIONS_SHARES = (0.2, 0.5, 0.2, 0.1)
+"""Subjects with no lesion, one, two, three."""
+THREE_TESLA_SHARE = 0.65
+SKULL_SHARE = 0.5
+BRIGHT_SCALP_SHARE = 0.3
 
 # --- Anatomy --------------------------------------------------------------------------------------------
 
