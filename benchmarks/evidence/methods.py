@@ -171,11 +171,9 @@ def painted(labels: np.ndarray) -> np.ndarray:
 def _mean_of(prior: Prior) -> float:
     if prior.shape == "normal":
         return prior.mean
-    return (
-        prior.mean * float(np.exp(prior.sd**2 / 2))
-        if prior.shape == "log_normal"
-        else (prior.low + prior.high) / 2
-    )
+    if prior.shape == "log_normal":
+        return prior.mean * float(np.exp(prior.sd**2 / 2))
+    return (prior.low + prior.high) / 2
 
 
 def blurred(array: np.ndarray, *, sigma: float) -> np.ndarray:
@@ -186,8 +184,7 @@ def blurred(array: np.ndarray, *, sigma: float) -> np.ndarray:
 def brought_to_rest(series: Series, motion: MotionParameters) -> Series:
     """The series after perfmap's motion correction where the head moved; else itself.
 
-    Whether it moved is read from the record: the measurement of motion has an evidence of its own, and would be the
-    largest part of the time spent here.
+    Whether it moved is read from the record: measuring it in every series would be most of the time spent here.
     """
     if motion.walk == 0 and not motion.jumps:
         return series
