@@ -106,7 +106,8 @@ def main() -> None:
     if pool is not None:
         pool.shutdown()
     done = [(module, result) for name, module in GROUPS.items() if (result := last_result(run, name))]
-    options.output.write_text(page.page_of(done, run), encoding="utf-8")
+    missing = [module for module in GROUPS.values() if module not in [shown for shown, _ in done]]
+    options.output.write_text(page.page_of(done, run, missing=missing), encoding="utf-8")
     print(options.output)
 
 
