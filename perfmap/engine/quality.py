@@ -188,10 +188,11 @@ def _facts(prediction: Prediction, card: ModelCard, acquisition: Acquisition) ->
             "the source images were compressed with loss; export them without",
         ),
         (
-            acquisition.spin_echo and not card.training.data.startswith("simulated"),
+            acquisition.spin_echo,
             "spin_echo",
             Status.WARN,
-            "a spin echo sees small vessels above all, and the model's card does not say that it has learnt them",
+            "a spin echo sees small vessels above all: errors are 1.4 (100 ms) to 2.3 (60 ms) times as large as with a "
+            "gradient echo",
         ),
         (
             acquisition.child,

@@ -91,8 +91,10 @@ def sha256_of(path: Path) -> str:
     Raises
     ------
     InputError
-        If the file cannot be read.
+        If the file cannot be read, or is a pipe or a device, which would be waited for without end.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file, wanted one that can be read again")
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

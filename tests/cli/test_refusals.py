@@ -322,3 +322,34 @@ def test_unknown_or_damaged_model_is_exit_6(
     refused(
         place / "dsc.nii.gz", code=6, model=broken
     )  # the card is whole, the weights are not those it names
+
+
+# What benchmarks/fuzz.py found, each once an endless wait or an internal error.
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e999", "-" + "9" * 400])
+@pytest.mark.parametrize("key", ["EchoTime", "RepetitionTimeExcitation"])
+def test_number_beyond_all_floats_in_a_sidecar_is_passed_over(
+    place: Path, predict: Callable[..., int], key: str, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "dsc.json").write_text(f'{{"{key}": {number}}}')
+    assert predict(place / "dsc.nii.gz", place / "map.nii.gz") == 0
+    assert key in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["1e-45", "1e-3", "0.04"])
+def test_interval_that_is_none(place: Path, refused: Callable[..., str], option: str) -> None:
+    assert "--time-step" in refused(place / "dsc.nii.gz", f"--time-step={option}")
+
+
+@pytest.mark.parametrize("code", [219, -3])
+def test_space_code_that_the_standard_does_not_know_is_kept(
+    place: Path, predict: Callable[..., int], code: int
+) -> None:
+    data = bytearray(gzip.decompress((place / "dsc.nii.gz").read_bytes()))
+    data[254:256] = np.array(code, "<i2").tobytes()  # sform_code
+    (place / "dsc.nii.gz").write_bytes(gzip.compress(bytes(data)))
+    assert predict(place / "dsc.nii.gz", place / "map.nii.gz") == 0
+    written = gzip.decompress((place / "map.nii.gz").read_bytes())
+    assert written[254:256] == data[254:256]
+    assert written[280:328] == data[280:328]
