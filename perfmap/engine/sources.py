@@ -37,6 +37,7 @@ class Source:
     training: Callable[[int], list[Stack]]
     validation: Callable[[], list[Stack]]
     close: Callable[[], None]
+    n_distinct: Callable[[int], int]
     scale: float = 1.0
 
 
@@ -89,6 +90,7 @@ def _simulated_source(config: TrainConfig, folder: Path, processes: Processes) -
         training=training,
         validation=validation,
         close=stacks.close,
+        n_distinct=lambda epochs: epochs * n * config.slices_per_subject,
     )
 
 
@@ -118,6 +120,7 @@ def _cohort_source(config: TrainConfig) -> Source:
         training=lambda epoch: kept,
         validation=lambda: validation,
         close=lambda: None,
+        n_distinct=lambda epochs: sum(len(stack) for stack in kept),
         scale=scale,
     )
 

@@ -141,8 +141,8 @@ def _train(
         validation = source.validation()
         for epoch in range(state.epoch, config.epochs):
             stacks = source.training(epoch)
-            n_fresh = sum(len(stack) for stack in stacks)
-            n_batches = max(source.passes * n_fresh // config.batch, 1)
+            n_slices = sum(len(stack) for stack in stacks)
+            n_batches = max(source.passes * n_slices // config.batch, 1)
             rng = np.random.default_rng([config.seed, 99, epoch])
             losses: list[float] = []
             network.train()
@@ -181,7 +181,7 @@ def _train(
                         seconds,
                     )
                 )
-            state.n_slices += n_fresh
+            state.n_slices = source.n_distinct(epoch + 1)
             scores = evaluate(network, average, validation, config, processes)
             is_best = scores.loss < state.best_loss
             state.stale = 0 if is_best else state.stale + 1

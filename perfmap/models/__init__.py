@@ -10,7 +10,7 @@ from perfmap.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-DEFAULT_MODEL = "unet-gru"
+DEFAULT_MODEL = "voxel-unet"
 """Checkpoint that `perfmap predict` takes where none is named."""
 
 # name on the command line: (module, class)

@@ -136,7 +136,7 @@ class TrainingRecord(_Frozen):
         What the network saw.
     seed : int
     n_train_slices, n_validation_slices : int
-        Slices simulated or read for training over the whole run, and slices of the validation part.
+        Different slices simulated or read for training over the whole run, and slices of the validation part.
     epochs, best_epoch, steps : int
         The weights are those of the best epoch.
     seconds, slices_per_second : float
