@@ -28,6 +28,7 @@ from perfmap.models.checkpoint import Checkpoint, load_checkpoint, read_card
 
 _AHEAD = 2  # cases handed out for each worker process, so that none waits for the next
 Work = Callable[[Planned, Job], Row]
+_Running = dict[Future[Row], tuple[Planned, float]]  # case and the bytes reserved for it
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def run_batch(
     """
     part = cases.shard(*shard)
     rows: list[Row] = []
+    running: _Running = {}
     lock = f"{shard[0]}-of-{shard[1]}" if shard[1] > 1 else ""
     checkpoint = load_checkpoint(job.model) if pool is None else None
     card = checkpoint.card if checkpoint else read_card(job.model)
@@ -97,11 +99,15 @@ def run_batch(
         try:
             if checkpoint is not None:
                 with _lanes(checkpoint, lanes) as (executor, work):
-                    _run(part, job, card, executor, work, lanes, rows, on_change, memory=memory_free())
+                    _run(
+                        part, job, card, executor, work, lanes, rows, running, on_change, memory=memory_free()
+                    )
             elif pool is not None:
                 with pool() as (executor, n):
-                    _run(part, job, card, executor, compute_with, _AHEAD * n, rows, on_change)
+                    _run(part, job, card, executor, compute_with, _AHEAD * n, rows, running, on_change)
         finally:
+            done = {row.case for row in rows}
+            rows += [row for row in _ended(running) if row.case not in done]
             done = {row.case for row in rows}
             rows += [_not_reached(case) for case in part.cases if case.name not in done]
             summary = Summary(
@@ -159,6 +165,7 @@ def _run(
     work: Work,
     lanes: int,
     rows: list[Row],
+    running: _Running,
     on_change: Callable[[Progress], None],
     *,
     memory: float = math.inf,
@@ -166,7 +173,6 @@ def _run(
     """Keep the lanes filled until all cases have a row; cases that memory did not suffice for come last, alone."""
     waiting = iter(part.cases)
     finished = {} if job.force else known_requests(part.cases, job, card)
-    running: dict[Future[Row], tuple[Planned, float]] = {}
     postponed: list[Planned] = []
 
     def tell() -> None:
@@ -182,13 +188,14 @@ def _run(
 
     def collect() -> None:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
-            planned, _ = running.pop(future)
+            planned, _ = running[future]
             try:
                 rows.append(future.result())
             except MemoryError:
                 postponed.append(planned)
             except Exception as error:  # a worker that died again and again, or a row that could not travel
                 rows.append(failure(planned.case, error))
+            del running[future]  # last: an interrupt before it leaves the row to be found
         tell()
 
     for case in waiting:
@@ -209,6 +216,12 @@ def _run(
         except Exception as error:
             rows.append(failure(planned.case, error))
         tell()
+
+
+def _ended(running: _Running) -> list[Row]:
+    """Rows of cases that ended while an interrupt was already ending the run: their maps are there."""
+    ended = [future for future in running if future.done() and not future.cancelled()]
+    return [future.result() for future in ended if future.exception() is None]
 
 
 def _not_reached(case: Case) -> Row:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ from perfmap.cli import run
 from perfmap.io.nifti import write_volume
 from perfmap.series import Volume
 from tests.heads import head_series
-from tests.studies import save_small_model, truncate, write_study
+from tests.studies import hashes, save_small_model, truncate, write_study
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +107,28 @@ def test_reproduce_makes_the_same_bytes_and_says_when_it_cannot(
     series = studies / "p-1" / "dsc.nii.gz"
     assert predict(series, tmp_path / "map.nii.gz", model, "--json", str(single)) == 0
     assert run(["reproduce", str(single), "--model", str(model)]) == 0
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_drops_what_is_under_way_and_the_next_run_goes_on(
+    studies: Path, model: Path, tmp_path: Path, sent: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(2, 8):
+        write_study(studies / f"p-{number}.nii.gz", seed=number)
+    output = tmp_path / "out"
+
+    def send_when_one_is_done() -> None:
+        while not list(output.rglob("*_manifest.json")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), sent)
+
+    threading.Thread(target=send_when_one_is_done, daemon=True).start()
+    assert predict(studies, output, model) == code
+    assert not list(output.rglob("*.part"))
+    rows = json.loads((output / "summary.json").read_text())["cases"]
+    assert {row["status"] for row in rows} == {"done", "incomplete"}
+    assert len(rows) == 8
+    finished = hashes(output)
+    assert predict(studies, output, model, "--quiet") == 0
+    assert finished.items() <= hashes(output).items()
+    assert len(hashes(output)) == 8
