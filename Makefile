@@ -17,7 +17,7 @@ help:  ## Print this list
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "perfmap needs Python 3.11 or newer and none was found: install one, or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "could not make $(VENV): on Debian and Ubuntu, install the package python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[simulate,dicom,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[simulate,dicom,cluster,dev]'
 	@touch $@
 
 CASE := demo/study/plain-0000
