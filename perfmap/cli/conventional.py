@@ -74,6 +74,14 @@ def conventional(
     motion_correction: Annotated[
         str, typer.Option(metavar="NAME", help="auto (only where the head moved), on or off.")
     ] = "auto",
+    bolus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of several boluses in one series, the N-th; the last full one if not given.",
+        ),
+    ] = None,
     time_step: Annotated[
         float | None,
         typer.Option(metavar="S", help="Interval between two volumes, s; wins over header and sidecar."),
@@ -114,6 +122,7 @@ def conventional(
         venous_rescaling=venous_rescaling,
         motion_correction=motion_correction,
         mask_method=mask_method,
+        bolus=bolus,
     )
     if json not in (None, "-"):
         check_output(Path(str(json)), inputs=[input_path], overwrite=overwrite)

@@ -90,6 +90,14 @@ def predict(
     motion_correction: Annotated[
         MotionCorrection, typer.Option(help="Register the volumes: auto does so where the head moved.")
     ] = MotionCorrection.AUTO,
+    bolus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of several boluses in one series, the N-th; the last full one if not given.",
+        ),
+    ] = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a PNG of the map beside the plain integral.")
     ] = None,
@@ -172,7 +180,9 @@ def predict(
 
     logger = logging.getLogger("perfmap")
     choose_device(device)
-    config = PredictConfig(device=device, outside_is_nan=nan, motion_correction=motion_correction.value)
+    config = PredictConfig(
+        device=device, outside_is_nan=nan, motion_correction=motion_correction.value, bolus=bolus
+    )
     timing = Timing(time_step, repetition_time, echo_time)
     if dicom is None and dicom_form is not None:
         raise ConfigError("--dicom-form needs --dicom OUTDIR")

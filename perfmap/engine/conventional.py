@@ -15,6 +15,7 @@ from perfmap.physics.bolus import Bolus, first_pass_integral, log_ratio
 from perfmap.physics.captk import captk_maps
 from perfmap.preprocess.brain import Brain, find_brain, voxel_size
 from perfmap.preprocess.motion import MotionReport, correct_motion
+from perfmap.preprocess.one_bolus import OneBolus, one_bolus
 from perfmap.preprocess.white_matter import estimate_white_matter
 from perfmap.series import Series, Volume
 
@@ -38,6 +39,8 @@ class Conventional:
     motion : MotionReport or None
     notes : tuple of str
         What had to be decided, one sentence each.
+    boluses : dict or None
+        All boluses and the one that was read, where the series holds several.
     """
 
     maps: dict[str, Volume]
@@ -46,6 +49,7 @@ class Conventional:
     white_matter_level: float | None = None
     motion: MotionReport | None = None
     notes: tuple[str, ...] = field(default=())
+    boluses: dict[str, object] | None = None
 
 
 def conventional_maps(
@@ -116,6 +120,10 @@ def conventional(
         If inputs and settings do not fit each other.
     """
     _check_inputs(series, config, aif, second_echo, nawm)
+    whole = series if second_echo is None else second_echo
+    part = one_bolus(whole, config.bolus, mask=mask)
+    series, second_echo = part.like(series), None if second_echo is None else part.like(second_echo)
+    aif = _arterial_part(aif, part, n_times=whole.n_times)
     brain = find_brain(series if second_echo is None else second_echo, mask=mask, method=config.mask_method)
     moved, motion = correct_motion(
         series.signal,
@@ -132,14 +140,25 @@ def conventional(
         )
     if config.method == "captk":
         found, notes, level = _captk(series, config, brain, nawm)
-        return Conventional(found, brain, None, level, motion, (*brain.notes, *notes))
+        return Conventional(
+            found, brain, None, level, motion, (*part.notes, *brain.notes, *notes), part.described()
+        )
     work = Work(series, config, brain, second_echo)
     wants_flow = bool(set(config.chosen_maps) & {"cbv", *FLOW_MAPS})
     artery = arterial_input(work, "auto" if aif is None else aif) if wants_flow else None
     values = map_values(work, artery, nawm)
     volumes = {name: work.volume(values[name], name) for name in config.chosen_maps}
-    notes = (*brain.notes, *work.notes)
-    return Conventional(volumes, brain, artery, work.white_matter_level, motion, notes)
+    notes = (*part.notes, *brain.notes, *work.notes)
+    return Conventional(volumes, brain, artery, work.white_matter_level, motion, notes, part.described())
+
+
+def _arterial_part(
+    aif: ArrayLike | Literal["auto"] | None, part: OneBolus, *, n_times: int
+) -> ArrayLike | Literal["auto"] | None:
+    """An arterial curve of the whole series, at the volumes that are read; masks and the rest as they are."""
+    if aif is None or isinstance(aif, str) or len(part.passes) < 2 or np.shape(aif) != (n_times,):
+        return aif
+    return np.asarray(aif, dtype=float)[list(part.passes[part.chosen].volumes)]
 
 
 def _captk(

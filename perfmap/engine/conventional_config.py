@@ -73,6 +73,8 @@ class ConventionalConfig(BaseModel):
         How the brain is looked for.
     seed : int
         Of the k-means.
+    bolus : int or None
+        Which bolus of a series with several is read, counted from 1; None takes the last full one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,6 +88,7 @@ class ConventionalConfig(BaseModel):
     motion_correction: Literal["auto", "on", "off"] = "off"
     mask_method: str = "otsu"
     seed: int = Field(default=0, ge=0)
+    bolus: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _maps_fit_method(self) -> ConventionalConfig:

@@ -156,6 +156,8 @@ def describe(
         if motion is None
         else {"max_displacement_mm": round(motion.max_displacement, 3), "corrected": motion.corrected},
     }
+    if result.boluses:
+        found["boluses"] = result.boluses
     return {
         "Warning": RESEARCH_ONLY,
         "GeneratedBy": {"Name": "perfmap", "Version": perfmap.__version__},

@@ -19,6 +19,7 @@ from perfmap.models.checkpoint import Checkpoint
 from perfmap.preprocess.brain import voxel_size
 from perfmap.preprocess.measures import measure_series
 from perfmap.preprocess.motion import MotionReport, correct_motion, estimate_displacement
+from perfmap.preprocess.one_bolus import OneBolus, one_bolus
 from perfmap.preprocess.pipeline import Prepared, prepare_series
 from perfmap.preprocess.white_matter import WhiteMatter, estimate_white_matter
 from perfmap.series import FloatArray, Series, Volume
@@ -39,6 +40,8 @@ class PredictConfig(BaseModel):
         NaN instead of 0 where there is no reading.
     motion_correction : {"auto", "on", "off"}
         ``auto``: volumes are registered where the head moved more than `perfmap.preprocess.motion.THRESHOLD`.
+    bolus : int or None
+        Which bolus of a series with several is read, counted from 1; None takes the last full one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +49,7 @@ class PredictConfig(BaseModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     outside_is_nan: bool = False
     motion_correction: Literal["auto", "on", "off"] = "auto"
+    bolus: int | None = Field(default=None, ge=1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class Prediction:
         Quality of the series as it was read, before registration: see `perfmap.preprocess.measures`.
     white_matter : WhiteMatter or None
         What the map's scale rests on; None where none was wanted or found.
+    boluses : dict or None
+        All boluses and the one that was read, where the series holds several; volumes counted in the whole series,
+        those of `prepared` in the part that was read.
     """
 
     maps: dict[str, Volume]
@@ -74,6 +81,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)
     white_matter: WhiteMatter | None = None
+    boluses: dict[str, object] | None = None
 
 
 def predict(
@@ -110,6 +118,8 @@ def predict(
         If the network gives values that are not finite.
     """
     device = choose_device(config.device)
+    part = _part_read(series, checkpoint.card.inputs, config.bolus, mask)
+    series = part.series
     network = checkpoint.network.to(device)
     prepared, motion, measures = _prepare_still(
         series, checkpoint.card.inputs, config, mask, in_place=in_place
@@ -159,10 +169,20 @@ def predict(
         maps=maps,
         prepared=prepared,
         motion=motion,
-        notes=(*prepared.notes, *notes),
+        notes=(*part.notes, *prepared.notes, *notes),
         measures=measures,
         white_matter=white_matter,
+        boluses=part.described(),
     )
+
+
+def _part_read(
+    series: Series, inputs: InputContract, number: int | None, mask: NDArray[np.bool_] | None
+) -> OneBolus:
+    """The part with one bolus; a network that reads the volumes as they were acquired gets all unless asked."""
+    if inputs.time_alignment == "as-acquired" and number is None:
+        return OneBolus(series)
+    return one_bolus(series, number, mask=mask)
 
 
 def _volume(prepared: Prepared, slices: Sequence[int], planes: FloatArray) -> FloatArray:
@@ -216,14 +236,16 @@ def examine(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | 
     InputError
         If the series is refused; see `prepare_series`.
     """
+    part = _part_read(series, inputs, None, mask)
+    series = part.series
     prepared = prepare_series(series, inputs, mask=mask)
     motion = estimate_displacement(
         series.signal, voxel_size=voxel_size(series.affine), baseline=prepared.bolus.baseline
     )
     try:
-        white_matter, notes = find_white_matter(prepared), prepared.notes
+        white_matter, notes = find_white_matter(prepared), (*part.notes, *prepared.notes)
     except InputError as error:
-        white_matter, notes = None, (*prepared.notes, str(error))
+        white_matter, notes = None, (*part.notes, *prepared.notes, str(error))
     return Prediction(
         maps={},
         prepared=prepared,
@@ -231,6 +253,7 @@ def examine(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | 
         notes=notes,
         measures=measure_series(prepared),
         white_matter=white_matter,
+        boluses=part.described(),
     )
 
 

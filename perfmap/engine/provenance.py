@@ -96,6 +96,7 @@ def map_sidecar(
         Where the series came from, if it was DICOM.
     """
     quantity, prepared = QUANTITIES[card.outputs.quantity], prediction.prepared
+    several = {"boluses": prediction.boluses} if prediction.boluses else {}
     return {
         "Quantity": quantity.identifier,
         "Description": quantity.label,
@@ -111,7 +112,7 @@ def map_sidecar(
             "Uncertainty": card.outputs.uncertainty and card.outputs.uncertainty.model_dump(),
         },
         "Input": describe_input(series, sha256=input_sha256),
-        "Found": describe_bolus(prepared),
+        "Found": {**describe_bolus(prepared), **several},
         "Motion": describe_motion(prediction.motion),
         "Quality": quality.as_dict(),
         "Settings": {**config.model_dump(exclude={"device"}), "mask_sha256": mask_sha256},

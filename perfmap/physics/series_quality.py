@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal as filters
 
-from perfmap.physics.bolus import END_FRACTION, SIGNAL_FLOOR, Bolus, mend_spikes
+from perfmap.physics.bolus import SIGNAL_FLOOR, Bolus, mend_spikes
+from perfmap.physics.passes import further_hollows, pass_height, smooth_height
 
-_CLEAR_OF_PASS = 5.0
-"""A second bolus is looked for this far, s, behind the first-pass window."""
-_SMOOTHING = 3.0
-"""Width, s, of the running mean before second boluses are looked for."""
 _SAME = 0.999
 """Share of voxels that must be exactly equal for a volume to count as the repetition of the one before."""
 
@@ -140,21 +136,12 @@ def second_bolus(curve: NDArray[np.float64], bolus: Bolus, *, time_step: float) 
     float
         0 to 1, as −ln(S/S0).
     """
-    height = _height(mend_spikes(curve.astype(np.float32), bolus).astype(np.float64), bolus)
-    width = max(round(_SMOOTHING / time_step), 1)
-    padded = np.pad(height, (width // 2, width - 1 - width // 2), mode="edge")
-    smooth = np.convolve(padded, np.full(width, 1 / width), mode="valid")
-    peaks, found = filters.find_peaks(smooth, prominence=0.0)
-    # The first pass begins where the curve last stands at its foot: a bolus before it may have been taken for its
-    # arrival.
-    foot = np.flatnonzero(smooth[: bolus.peak] < END_FRACTION * smooth[bolus.peak])
-    begin = int(foot[-1]) if foot.size else bolus.arrival
-    clear = round(_CLEAR_OF_PASS / time_step)
-    apart = (peaks < begin) | (peaks > bolus.end + clear)
-    apart &= peaks > bolus.n_unsteady
-    if not apart.any() or not height[bolus.peak] > 0:
+    smooth = smooth_height(curve, bolus, time_step=time_step)
+    peaks, prominence = further_hollows(smooth, bolus, time_step=time_step)
+    height = pass_height(curve, bolus)[bolus.peak]
+    if not peaks.size or not height > 0:
         return 0.0
-    return float(np.clip(found["prominences"][apart].max() / height[bolus.peak], 0, 1))
+    return float(np.clip(prominence.max() / height, 0, 1))
 
 
 def _height(curve: NDArray[np.float64], bolus: Bolus) -> NDArray[np.float64]:

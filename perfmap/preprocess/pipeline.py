@@ -123,13 +123,13 @@ def prepare_series(
     InputError
         If the series holds no usable signal, no bolus, or more than 1 % of the brain is not finite.
     """
-    finite = _finite_voxels(series)
+    finite = finite_voxels(series)
     _refuse_empty(series, finite)
     if mask is not None and not (mask & finite).any():
         raise InputError("the mask selects no voxel with a signal; check that it belongs to this series")
     voxel_size = tuple(float(edge) for edge in np.linalg.norm(series.affine[:3, :3], axis=0))
     if mask is None:
-        rough = _rough_head(series, finite)
+        rough = rough_head(series, finite)
         bolus = find_bolus(mean_curve(series, rough), time_step=series.time_step)
         baseline = _baseline(series, bolus, finite)
         whole, drop = _mended(series, bolus, baseline, finite)
@@ -240,7 +240,8 @@ def _slices(series: Series, axis: int) -> Iterator[FloatArray]:
     yield from np.moveaxis(series.signal, axis, 0)
 
 
-def _finite_voxels(series: Series) -> NDArray[np.bool_]:
+def finite_voxels(series: Series) -> NDArray[np.bool_]:
+    """Voxels that are finite at all times. Shape (x, y, z)."""
     finite = np.ones(series.signal.shape[:3], dtype=bool)
     for t in range(series.n_times):
         finite &= np.isfinite(series.signal[..., t])
@@ -263,7 +264,7 @@ def _refuse_empty(series: Series, finite: NDArray[np.bool_]) -> None:
         )
 
 
-def _rough_head(series: Series, finite: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def rough_head(series: Series, finite: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Voxels brighter than a third of the head's typical brightness in the mean over time."""
     mean = np.zeros(finite.shape, dtype=np.float32)
     for t in range(series.n_times):

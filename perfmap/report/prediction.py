@@ -67,7 +67,7 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
     quantity = QUANTITIES[sidecar["Quantity"]]
     values = done.prediction.maps[quantity.identifier].array[prepared.mask].astype(np.float32)
     light, dark = (
-        curve_figure(done.series.time, prepared.mean_curve, prepared.bolus, dark=dark)
+        curve_figure(prepared.series.time, prepared.mean_curve, prepared.bolus, dark=dark)
         for dark in (False, True)
     )
     write_report(
