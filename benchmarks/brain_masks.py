@@ -39,14 +39,19 @@ REGIMES = (
 SEED = 660_000
 HEAD = """# Brain masks on heads with skull
 
-Made by `python benchmarks/brain_masks.py --cases {cases} --slices {slices} --output docs/brain_masks.md`: Dice of the
-mask against the true brain, {cases} heads a regime, each with skull, scalp, eyes and muscle around the brain; mean, and
-the worst head in brackets. `otsu` is the default of every command; the others are chosen with `--mask-method`.
+Made by
+
+    python benchmarks/brain_masks.py --cases {cases} --slices {slices} --regimes {regimes} --output docs/brain_masks.md
+
+Dice of the mask against the true brain; heads a regime: {cases}, with skull, scalp, eyes and muscle around the brain;
+mean, and the worst head in brackets. `otsu` is the default of every command; the others are chosen with
+`--mask-method`.
 
 """
 TAIL = """
-The true brain holds the voids above sinuses and petrous bone, where dropout leaves no signal. No mask made from
-signal can find them, nor could a map be computed there: they are what most of the heads of `training` lack.
+The true brain leaves out every voxel with 5 % or more of bone in it; a threshold at half of the brain's signal takes
+voxels up to half bone. That rim is most of what `otsu` takes too much. The true brain also holds the voids above
+sinuses and petrous bone, where dropout leaves no signal, so that no mask made from signal can find them.
 """
 
 
@@ -106,7 +111,8 @@ def main() -> None:
             for method in METHODS:
                 pooled[method] += found[method]
     lines.append("| all but training | " + " | ".join(cell(pooled[method]) for method in METHODS) + " |")
-    text = HEAD.format(cases=options.cases, slices=options.slices) + "\n".join(lines) + "\n" + TAIL
+    head = HEAD.format(cases=options.cases, slices=options.slices, regimes=" ".join(options.regimes))
+    text = head + "\n".join(lines) + "\n" + TAIL
     if options.output:
         options.output.write_text(text, encoding="utf-8")
     else:

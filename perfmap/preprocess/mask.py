@@ -1,9 +1,8 @@
 """Where the brain is: a mask from the baseline of the series itself.
 
-Works on a whole head (skull, scalp, eyes around the brain), on a skull-stripped series and on a single slice. On
-simulated heads with skull (regime ``with-skull``) the default reaches a Dice of at least 0.98 on 8 whole volumes,
-0.99 on 12 single slices and 0.97 on 6 stacks of four slices. It leaves out voids without signal above sinuses and
-petrous bone: on whole heads of the training regime, where they are large, 0.91.
+Works on a whole head (skull, scalp, eyes around the brain), on a skull-stripped series and on a single slice. Dice on
+simulated heads with skull: docs/brain_masks.md. It takes a rim of voxels that are up to half bone, and leaves out voids
+without signal above sinuses and petrous bone.
 """
 
 from __future__ import annotations
@@ -31,7 +30,9 @@ _BRIDGES = (
 _EDGE = 6.0  # mm; growth beyond that, for what is thinner than a bridge: a gyrus beside a dark sulcus
 _SMALL_PART = 0.01  # a separate part of the brain holds at least this share of the main part's weight …
 _THIN_PART = 0.3  # … and is at least this share as thick
-_WEAK_BOLUS = 0.4  # a part whose bolus is weaker than this share of the main part's is not brain
+_IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])  # neighbours in a slice
+_WEAK_BOLUS = 0.5  # a part whose bolus is weaker than this share of the main part's is not brain
+_FAR = 1000.0  # mm between slices, for distances that count within a slice only
 _LEVEL = 0.5  # of the expected brain signal, above which a voxel is bright
 _BIAS_WIDTH = 25.0  # mm; SD of the neighbourhood that brain signal is expected from
 _FLOOR = 0.6  # of Otsu's threshold; a local threshold alone calls half of the background's noise bright
@@ -154,10 +155,13 @@ def _brain_parts(bright: Mask, edges: Size, drop: FloatMap | None) -> Mask:
 
     Bridges to scalp and eyes (veins, nerves, thin bone) break when all parts are shrunk; what is left of each
     part is judged, and grown back. Weight of a part = the sum over its voxels of the distance to its border: the
-    brain is thick, the scalp a thin shell that may hold more voxels.
+    brain is thick, the scalp a thin shell that may hold more voxels. The bolus is judged once more on the pieces
+    of every slice: slices are thick, so an orbit hangs on the frontal lobe of the slice above. A voxel belongs
+    to the nearest piece in its slice, and growth past the opening stays in its slice, where bone parts brain and scalp.
     """
     for radius in _BRIDGES:
-        cores, n_cores = ndimage.label(shrink(bright, edges, by=radius))
+        shrunk = shrink(bright, edges, by=radius)
+        cores, n_cores = ndimage.label(shrunk)
         if n_cores:
             break
     else:
@@ -168,15 +172,26 @@ def _brain_parts(bright: Mask, edges: Size, drop: FloatMap | None) -> Mask:
     thickness = ndimage.maximum(depth, cores, index)
     main = int(np.argmax(weight))
     keep = (weight >= _SMALL_PART * weight[main]) & (thickness >= _THIN_PART * thickness[main])
-    if drop is not None:
-        bolus = ndimage.median(drop, cores, index)
-        keep &= bolus >= _WEAK_BOLUS * bolus[main]
-        keep[main] = True
     core = np.isin(cores, index[keep])
-    grown = widen(core, edges, by=radius) & bright
-    grown |= widen(grown, edges, by=_EDGE) & bright
-    pieces, _ = ndimage.label(grown)
-    return np.asarray(np.isin(pieces, np.unique(pieces[core])))
+    if drop is not None:
+        pieces, n_pieces = ndimage.label(core, _IN_PLANE)
+        index = np.arange(1, n_pieces + 1)
+        strong = ndimage.median(drop, pieces, index) >= _WEAK_BOLUS * np.median(drop[cores == main + 1])
+        strong[int(np.argmax(ndimage.sum_labels(depth, pieces, index)))] = True
+        core = np.isin(pieces, index[strong])
+    in_plane = (*edges[:2], _FAR)
+    other = _distance(shrunk & ~core, in_plane)
+    reach = bright & ((other >= _distance(core, in_plane)) | (other > radius + _EDGE))
+    steps = max(1, round(_EDGE / min(edges[:2])))
+    opened = reach & widen(core, edges, by=radius)
+    return np.asarray(ndimage.binary_dilation(opened, _IN_PLANE, steps, mask=reach))
+
+
+def _distance(mask: Mask, edges: Size) -> FloatMap:
+    """Distance to the nearest voxel of a mask, mm; infinite where it is empty."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=edges))
 
 
 def _depth(mask: Mask, voxel_size: Size) -> FloatMap:

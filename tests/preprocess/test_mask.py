@@ -113,6 +113,19 @@ def test_parts_of_the_brain_in_one_slice_stay_and_eyes_go() -> None:
     assert not brain_mask(baseline, voxel_size=NATIVE, drop=drop)[temporal].any()
 
 
+def test_orbit_below_the_frontal_lobe_of_the_next_slice_goes() -> None:
+    baseline, brain, drop = head(n_slices=6)
+    x, y = np.meshgrid(np.arange(128), np.arange(128), indexing="ij")
+    low = np.broadcast_to(y[:, :, None] > 70, baseline.shape).copy()
+    low[:, :, 3:] = False
+    baseline[low], drop[low], brain[low] = 20, 0, False
+    orbit = np.broadcast_to(np.hypot(x - 64, y - 90)[:, :, None] < 14, baseline.shape) & low
+    baseline[orbit], drop[orbit] = 800, 0.1
+    found = brain_mask(baseline, voxel_size=NATIVE, drop=drop)
+    assert found[orbit].mean() < 0.02
+    assert dice(found, brain) > 0.97
+
+
 def test_slices_may_lie_across_any_axis() -> None:
     baseline, _, _ = head(n_slices=4)
     axial = brain_mask(baseline, voxel_size=NATIVE)
