@@ -136,12 +136,20 @@ THRESHOLDS: dict[str, Threshold] = {
         "× 1.25 where 9 of about 20 repeat; jumps of 20 % stay below × 1.1",
         _AGAIN,
     ),
-    "second_bolus": _high(
-        "height of a second bolus as a part of the one read",
+    "earlier_bolus": _high(
+        "height of a bolus before the one read, as a part of it",
         "",
         0.1,
         None,
-        "before the one read: × 1.25 at 0.095, at most × 1.83; after it: × 1.25 at 0.62",
+        "× 1.25 at 0.095, at most × 1.83",
+        "cut the series so that one bolus with its baseline is left",
+    ),
+    "later_bolus": _high(
+        "height of a bolus after the one read, as a part of it",
+        "",
+        0.6,
+        None,
+        "× 1.25 at 0.62",
         "cut the series so that one bolus with its baseline is left",
     ),
     "brain_area": _high("largest slice of the brain mask", "cm²", None, None, "told only", "give --mask"),

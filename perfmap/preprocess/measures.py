@@ -43,6 +43,7 @@ def measure_series(prepared: Prepared) -> dict[str, float]:
     )
     repeated = repeated_volumes(signal)
     spoilt = {i for i in (*repeated, *bolus.spikes) if bolus.window.start <= i < bolus.window.stop}
+    earlier, later = second_bolus(prepared.mean_curve, bolus, time_step=series.time_step)
     return {
         "baseline_tsnr": temporal_snr(steady),
         "drop": drop_of(prepared.mean_curve, bolus),
@@ -52,7 +53,8 @@ def measure_series(prepared: Prepared) -> dict[str, float]:
         "unfinished_pass": unfinished_pass(prepared.mean_curve, bolus),
         "unsteady_volumes": float(bolus.n_unsteady),
         "baseline_drift": baseline_drift(prepared.mean_curve, bolus),
-        "second_bolus": second_bolus(prepared.mean_curve, bolus, time_step=series.time_step),
+        "earlier_bolus": earlier,
+        "later_bolus": later,
         "at_ceiling": share_at_ceiling(steady, ceiling=ceiling),
         "extinguished": extinguished_share(signal[:, bolus.peak], steady.mean(axis=1)),
         "repeated_volumes": float(len(repeated)),

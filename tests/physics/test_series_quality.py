@@ -111,9 +111,12 @@ def test_a_second_bolus_is_seen_with_its_size(share: float, when: str) -> None:
             n_times=curve.size,
         )
     assert bolus.peak == peak
-    assert second_bolus(curve, bolus, time_step=STEP) == pytest.approx(share, rel=0.2)
+    earlier, later = second_bolus(curve, bolus, time_step=STEP)
+    found, other = (earlier, later) if when == "before" else (later, earlier)
+    assert found == pytest.approx(share, rel=0.2)
+    assert other < 0.1
 
 
 def test_one_bolus_with_recirculation_is_one() -> None:
     curve = curve_of(n=80, more=(38.0, 0.12))
-    assert second_bolus(curve, find_bolus(curve, time_step=STEP), time_step=STEP) < 0.1
+    assert max(second_bolus(curve, find_bolus(curve, time_step=STEP), time_step=STEP)) < 0.1
