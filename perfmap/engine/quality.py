@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from perfmap.engine.predict import Prediction
 from perfmap.engine.quality_table import THRESHOLDS, Threshold
@@ -162,12 +163,10 @@ def _measures_of(prediction: Prediction, card: ModelCard) -> dict[str, float]:
 
 
 def _correlation(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
-    """Pearson's correlation of two maps, each kept below its 99th percentile so that vessels do not rule it."""
-    pair = [np.minimum(values, np.percentile(values, 99)).astype(np.float64) for values in (one, other)]
-    spread = [float(values.std()) for values in pair]
-    if not (min(spread) > 0 and one.size > 1):
+    """Spearman's correlation of two maps: a network that restores the vessels does not disagree by it."""
+    if one.size < 2 or not min(np.ptp(one), np.ptp(other)) > 0:
         return 0.0
-    return float(np.corrcoef(pair[0], pair[1])[0, 1])
+    return float(stats.spearmanr(one, other).statistic)
 
 
 def _judge_training(distance: float, outside: tuple[str, ...]) -> Finding:
