@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ class Prepared:
         """Voxels with a reading."""
         return self.validity == Validity.VALID
 
-    @property
+    @cached_property
     def brightness(self) -> float:
         """Median baseline of the brain, the series' own unit."""
         return float(np.median(self.baseline[self.mask]))
