@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfmap.models.card import ModelCard
-from perfmap.phantom.acquisition_priors import ACQUISITION_PRIORS
+from perfmap.phantom.priors.acquisition import ACQUISITION
 from perfmap.preprocess.pipeline import Prepared
 
 _BLOOD_POOL = re.compile(r"ferumoxytol|feraheme|rienso|gadofosveset|ablavar|vasovist|iron", re.IGNORECASE)
@@ -79,7 +79,7 @@ def training_distance(
     """
     if not card.training.data.startswith("simulated"):
         return None
-    series, prior = prepared.series, ACQUISITION_PRIORS
+    series, prior = prepared.series, ACQUISITION
     step = prior["repetition_time"]
     edges = [
         math.hypot(*series.affine[:3, axis])
@@ -110,7 +110,7 @@ def echo_time_distance(prepared: Prepared, card: ModelCard, acquisition: Acquisi
     echo_time = prepared.series.echo_time
     if echo_time is None or not card.training.data.startswith("simulated"):
         return None
-    prior = ACQUISITION_PRIORS["spin_echo_echo_time" if acquisition.spin_echo else "echo_time"]
+    prior = ACQUISITION["spin_echo_echo_time" if acquisition.spin_echo else "echo_time"]
     return _apart(echo_time, prior.low, prior.high)
 
 

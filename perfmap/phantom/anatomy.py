@@ -17,11 +17,9 @@ from perfmap.phantom.fields import (
     evaluate_on_slice,
 )
 from perfmap.phantom.geometry import Geometry
-from perfmap.phantom.priors import ANATOMY, draw
+from perfmap.phantom.priors import draw
+from perfmap.phantom.priors.anatomy import ANATOMY
 from perfmap.phantom.template import ventricle_push
-
-COARSE_SPACING = 60.0  # mm between control points of the slow warp: lobes
-FINE_SPACING = 13.0  # mm, of the fast one: gyri
 
 
 class ShapeParameters(BaseModel):
@@ -93,8 +91,8 @@ class Placement:
 
 def place(shape: ShapeParameters) -> Placement:
     """Prepare the warp of a subject."""
-    coarse = draw_field(shape.coarse_seed, spacing=COARSE_SPACING, n_components=3)
-    fine = draw_field(shape.fine_seed, spacing=FINE_SPACING, n_components=3)
+    coarse = draw_field(shape.coarse_seed, spacing=ANATOMY["coarse_spacing"].value, n_components=3)
+    fine = draw_field(shape.fine_seed, spacing=ANATOMY["fine_spacing"].value, n_components=3)
     warp = add_fields(fine, coarse, weights=(shape.fine_warp, shape.coarse_warp))
     return Placement(shape, np.linalg.inv(_linear(shape)).astype(np.float64), warp)
 
@@ -215,13 +213,11 @@ def tissue_shares(maps: FloatArray, shape: ShapeParameters, thickness: FloatArra
     """
     gm, wm, nucleus = maps[:, 0], maps[:, 1], maps[:, 2]
     tissue = gm + wm
-    local = np.float32(0.03) * thickness
+    local = np.float32(ANATOMY["threshold_spread"].value) * thickness
     solid = np.clip((tissue - shape.csf_threshold - local) * (2 * shape.sharpness) + 0.5, 0.0, 1.0)
-    white = np.clip(
-        (wm / np.maximum(tissue, 1e-3) - shape.wm_threshold - local - 0.2 * nucleus) * shape.sharpness + 0.5,
-        0.0,
-        1.0,
-    )
+    beyond = wm / np.maximum(tissue, 1e-3) - shape.wm_threshold - local
+    beyond -= ANATOMY["nucleus_threshold"].value * nucleus
+    white = np.clip(beyond * shape.sharpness + 0.5, 0.0, 1.0)
     shares = np.empty((len(maps), 4), dtype=np.float32)
     shares[:, 0] = 1.0 - solid
     shares[:, 2] = solid * white

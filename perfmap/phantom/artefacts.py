@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from perfmap.phantom import acquisition_priors as priors
+from perfmap.phantom.priors.acquisition import ACQUISITION, SUSCEPTIBILITY_SOURCES
 from perfmap.phantom.protocol import AcquisitionParameters, ArtefactParameters
 from perfmap.phantom.randomness import axes_of, bounded_field, sub_generator
 
@@ -26,7 +26,8 @@ def static_gain(shape: Shape3, affine: FloatArray, acquisition: AcquisitionParam
     settings = acquisition.artefacts
     gain = np.ones(shape, dtype=np.float32)
     if settings.bias > 0:
-        field = bounded_field(shape, affine, spacing=priors.BIAS_SPACING, seed=acquisition.seed, name="bias")
+        spacing = ACQUISITION["bias_spacing"].value
+        field = bounded_field(shape, affine, spacing=spacing, seed=acquisition.seed, name="bias")
         gain *= np.exp(np.float32(settings.bias) * field)
     if settings.dropout > 0 and acquisition.sequence == "gradient-echo":
         extra = settings.dropout * source_field(shape, affine, settings.dropout_radius, seed=acquisition.seed)
@@ -39,8 +40,8 @@ def source_field(shape: Shape3, affine: FloatArray, radius: float, *, seed: int)
     rng = sub_generator(seed, "sources")
     world = axes_of(shape, affine)
     field = np.zeros(shape, dtype=np.float32)
-    for source in priors.SUSCEPTIBILITY_SOURCES:
-        centre = np.asarray(source) + rng.normal(0.0, 4.0, 3)
+    for source in SUSCEPTIBILITY_SOURCES.points:
+        centre = np.asarray(source) + rng.normal(0.0, ACQUISITION["source_jitter"].sd, 3)
         x, y, z = (
             np.exp(-0.5 * ((axis - middle) / radius) ** 2).astype(np.float32)
             for axis, middle in zip(world, centre, strict=True)
@@ -54,10 +55,10 @@ def shift_map(shape: Shape3, affine: FloatArray, acquisition: AcquisitionParamet
     largest = acquisition.artefacts.epi_shift
     if largest <= 0:
         return None
-    field = source_field(shape, affine, priors.SHIFT_RADIUS, seed=acquisition.seed)
+    field = source_field(shape, affine, ACQUISITION["shift_radius"].value, seed=acquisition.seed)
     sign = 1.0 if sub_generator(acquisition.seed, "polarity").random() < 0.5 else -1.0
     shift = np.float32(sign * largest) * field
-    return shift if float(np.abs(shift).max()) > 0.05 else None
+    return shift if float(np.abs(shift).max()) > ACQUISITION["least_shift"].value else None
 
 
 def shift_along_y(
@@ -81,7 +82,7 @@ def shift_along_y(
     n_y = array.shape[1]
     where = np.clip(np.arange(n_y, dtype=np.float32)[None, :, None] - shift, 0, n_y - 1)
     result = array.copy()
-    moved = np.nonzero(np.abs(shift) > 0.02)
+    moved = np.nonzero(np.abs(shift) > ACQUISITION["unmoved_shift"].value)
     at = where[moved]
     x, _, z = moved
     if nearest:
@@ -121,7 +122,7 @@ def modulate(
     phases = sub_generator(acquisition.seed, "physiology").uniform(0, 2 * math.pi, len(waves))
     gains = [np.ones(shape, dtype=np.float32)]
     for n in range(len(waves)):
-        spacing, name = priors.PHYSIOLOGY_SPACING, f"physiology {n}"
+        spacing, name = ACQUISITION["physiology_spacing"].value, f"physiology {n}"
         gains.append(bounded_field(shape, affine, spacing=spacing, seed=acquisition.seed, name=name))
     basis = np.stack(gains, axis=-1)  # (x, y, z, k)
     place = np.linspace(0.0, 1.0, acquisition.n_times)

@@ -10,9 +10,18 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 
-from perfmap.phantom import acquisition_priors as priors
 from perfmap.phantom.injection import arterial_concentration, slice_offsets
 from perfmap.phantom.priors import LABELS
+from perfmap.phantom.priors.acquisition import (
+    ACQUISITION,
+    BLOOD_LINEAR,
+    BLOOD_QUADRATIC,
+    CHOICES,
+    R1_RELAXIVITY,
+    R2E_FIELD_FACTOR,
+    R2V,
+)
+from perfmap.phantom.priors.tissue import VARIATION
 from perfmap.phantom.protocol import AcquisitionParameters
 from perfmap.phantom.randomness import bounded_field
 from perfmap.phantom.subject import Rows, Subject
@@ -31,6 +40,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _CHUNK = 8192
+_PERCENT = 100.0
 _ARTERY, _VEIN = LABELS["vessel_artery"], LABELS["vessel_vein"]
 
 
@@ -133,7 +143,7 @@ def _concentrations(
     leaked = sample_interstitial_curves(
         plasma,
         times,
-        kep=rows.ktrans[chosen] / np.maximum(rows.ve[chosen], 0.01),
+        kep=rows.ktrans[chosen] / np.maximum(rows.ve[chosen], VARIATION["least_ve"].value),
         delay=delay[leaky],
         steady_plasma=acquisition.preload_plasma,
         steady_minutes=acquisition.preload_minutes,
@@ -148,12 +158,13 @@ def _medium(subject: Subject, acquisition: AcquisitionParameters, order: IntArra
     fraction = rows.fraction[order].astype(np.float32)
     spin_echo = acquisition.sequence == "spin-echo"
     weaker = acquisition.spin_echo_ratio if spin_echo else 1.0
-    r2v = priors.R2V_DEFAULT[acquisition.field_strength] * acquisition.r2v_relative * weaker
-    blood_linear, blood_quadratic = priors.BLOOD_R2STAR[acquisition.field_strength]
+    tesla = acquisition.field_strength
+    r2v = R2V[tesla].value * acquisition.r2v_relative * weaker
+    blood_linear, blood_quadratic = BLOOD_LINEAR[tesla].value, BLOOD_QUADRATIC[tesla].value
 
     artery, vein = tissue == _ARTERY, tissue == _VEIN
     vessel = artery | vein
-    volume = rows.cbv[order] / 100.0
+    volume = rows.cbv[order] / _PERCENT
     volume = np.where(vessel, volume, volume / acquisition.hematocrit_factor).astype(np.float32)
     linear = np.where(vessel, blood_linear * weaker, r2v * rows.r2v_factor[order]).astype(np.float32)
     quadratic = np.where(vessel, blood_quadratic * weaker, 0.0).astype(np.float32)
@@ -161,20 +172,22 @@ def _medium(subject: Subject, acquisition: AcquisitionParameters, order: IntArra
 
     mode, angle = _artery_modes(subject, acquisition, voxel)
     peri = artery & (mode == 0)
-    spiky = artery & (mode == 1) & (fraction >= priors.SPIKY_FRACTION) & (not spin_echo)
-    linear[peri], quadratic[peri] = r2v * priors.PERIARTERIAL_CBV / 100.0, 0.0
+    spiky = artery & (mode == 1) & (fraction >= ACQUISITION["spiky_fraction"].value) & (not spin_echo)
+    linear[peri], quadratic[peri] = r2v * ACQUISITION["periarterial_cbv"].value / _PERCENT, 0.0
     beside = np.zeros(int(np.prod(subject.shape)), dtype=np.int64)
     kappa_of_voxel = np.zeros(beside.size, dtype=np.float32)
     beside[voxel[peri]] = np.flatnonzero(peri)
     kappa_of_voxel[voxel[peri]] = acquisition.arterial_kappa * weaker * fraction[peri] / 0.5
     # Offset of a long cylinder at angle θ to B0, 2π γ B0 χ (cos²θ − 1/3)/2 per mM, times TE.
-    shift = math.pi * priors.GYROMAGNETIC_RATIO * acquisition.field_strength * priors.MOLAR_SUSCEPTIBILITY
+    shift = math.pi * ACQUISITION["gyromagnetic_ratio"].value * tesla
+    shift *= ACQUISITION["molar_susceptibility"].value
     phase = np.where(spiky, shift * (angle - 1 / 3) * acquisition.echo_time, 0.0).astype(np.float32)
 
     flip = np.full(voxel.size, math.radians(acquisition.flip_angle), dtype=np.float32)
     if acquisition.b1_spread > 0:
+        spacing = ACQUISITION["b1_spacing"].value
         field = bounded_field(
-            subject.shape, subject.affine, spacing=priors.B1_SPACING, seed=acquisition.seed, name="b1"
+            subject.shape, subject.affine, spacing=spacing, seed=acquisition.seed, name="b1"
         )
         flip *= 1.0 + np.float32(acquisition.b1_spread) * field.reshape(-1)[voxel]
     return _Medium(
@@ -183,7 +196,9 @@ def _medium(subject: Subject, acquisition: AcquisitionParameters, order: IntArra
         volume=volume,
         linear=linear,
         quadratic=quadratic,
-        exchange=np.where(vessel, priors.INFLOW_T1_SHARE, acquisition.kappa_ex).astype(np.float32),
+        exchange=np.where(vessel, ACQUISITION["inflow_t1_share"].value, acquisition.kappa_ex).astype(
+            np.float32
+        ),
         r1=(1.0 / rows.t1[order]).astype(np.float32),
         r2=r2.astype(np.float32),
         density=rows.proton_density[order].astype(np.float32),
@@ -199,14 +214,15 @@ def _artery_modes(
     subject: Subject, acquisition: AcquisitionParameters, voxel: IntArray
 ) -> tuple[NDArray[np.int8], Float32Array]:
     """How arteries behave where each row lies (0 linear, 1 complex, 2 saturated), and cos² of their angle to B0."""
+    spacing = ACQUISITION["artery_spacing"].value
     fields = [
         bounded_field(
-            subject.shape, subject.affine, spacing=priors.ARTERY_SPACING, seed=acquisition.seed, name=name
+            subject.shape, subject.affine, spacing=spacing, seed=acquisition.seed, name=name
         ).reshape(-1)[voxel]
         for name in ("artery mode", "artery angle")
     ]
     # The bounded fields are tanh of a standard normal deviate, so shares become thresholds by its quantiles.
-    thresholds = np.tanh(ndtri(np.cumsum(priors.ARTERY_MODE_SHARES)[:2]))
+    thresholds = np.tanh(ndtri(np.cumsum(list(CHOICES["artery_mode"].shares.values()))[:2]))
     return np.searchsorted(thresholds, fields[0]).astype(np.int8), fields[1] ** 2
 
 
@@ -221,7 +237,7 @@ def _row_signal(
 ) -> Float32Array:
     """Signal of the rows of one chunk, times proton density. Shape (t, m)."""
     field = acquisition.field_strength
-    relaxivity = priors.R1_RELAXIVITY[acquisition.agent][field]
+    relaxivity = R1_RELAXIVITY[acquisition.agent][field].value
     r1 = c * (np.float32(relaxivity) * medium.exchange[chunk])
     r1 += medium.r1[chunk]
     r2 = c * medium.linear[chunk]
@@ -233,7 +249,7 @@ def _row_signal(
     if beside.size:
         r2[:, beside] += medium.kappa[chunk][beside] * blood.curves(medium.artery[chunk][beside])
     if c_leak is not None:
-        r2e = acquisition.r2e * priors.R2E_FIELD_FACTOR[field]
+        r2e = acquisition.r2e * R2E_FIELD_FACTOR[field].value
         if acquisition.sequence == "spin-echo":
             r2e *= acquisition.spin_echo_ratio
         r1[:, leaky] += np.float32(relaxivity) * c_leak

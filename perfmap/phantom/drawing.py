@@ -11,24 +11,8 @@ from perfmap.phantom.anatomy import Placement, ShapeParameters, draw_shape, plac
 from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.head import HeadParameters, draw_head
 from perfmap.phantom.lesions import COMPARTMENTS, LESION_KINDS, LesionKind, LesionParameters, draw_lesion
-from perfmap.phantom.priors import (
-    BRIGHT_SCALP,
-    BRIGHT_SCALP_SHARE,
-    FIELD_STRENGTHS,
-    GM_WM_RATIO,
-    HEAD_CLASSES,
-    INFARCT_WHITE_CBV,
-    LESION_CLASSES,
-    LESION_NRCBV,
-    LESION_RADIUS,
-    LESION_UNEVENNESS,
-    N_LESIONS_SHARES,
-    SKULL_SHARE,
-    THREE_TESLA_SHARE,
-    TREATMENT_EFFECT_NRCBV,
-    VESSEL_CLASSES,
-    draw,
-)
+from perfmap.phantom.priors import FIELD_STRENGTHS, HEAD_CLASSES, LESION_CLASSES, VESSEL_CLASSES, draw
+from perfmap.phantom.priors.subject import LESION_BLOOD, LESION_RADIUS, N_LESIONS, PLACE, SUBJECT
 from perfmap.phantom.template import brain_places
 from perfmap.phantom.tissue import (
     FieldParameters,
@@ -42,6 +26,8 @@ from perfmap.phantom.vessels import VesselParameters, draw_vessels
 
 HEALTHY = ("csf", "gm", "wm", "deep_gm", *VESSEL_CLASSES, *HEAD_CLASSES)
 LOOKS = ("t1", "t2star", "t2", "proton_density")
+N_CANDIDATES = 3000
+"""Places among which that of a lesion is chosen."""
 
 
 class SubjectParameters(BaseModel):
@@ -138,7 +124,12 @@ class DrawOptions(BaseModel):
         return value
 
 
-_TRAINING = DrawOptions(decorrelated=True, invisible_share=0.15, patchwork_share=0.2, r2v_spread=0.05)
+_TRAINING = DrawOptions(
+    decorrelated=True,
+    invisible_share=LESION_BLOOD["invisible"].value,
+    patchwork_share=SUBJECT["patchwork"].value,
+    r2v_spread=SUBJECT["r2v_spread"].value,
+)
 OPTIONS: dict[str, DrawOptions] = {
     "training": _TRAINING,
     "linearity": DrawOptions(decorrelated=True, with_skull=False, n_lesions=2),
@@ -188,7 +179,7 @@ def draw_subject(
     ConfigError
         If the field strength is neither 1.5 nor 3 T.
     """
-    drawn = FIELD_STRENGTHS[int(rng.random() < THREE_TESLA_SHARE)]
+    drawn = FIELD_STRENGTHS[int(rng.random() < SUBJECT["three_tesla"].value)]
     field = drawn if field_strength is None else field_strength
     if field not in FIELD_STRENGTHS:
         raise ConfigError(
@@ -196,11 +187,11 @@ def draw_subject(
         )
     shape = draw_shape(rng)
     tissues = _draw_healthy(rng, options, field)
-    n_drawn = int(rng.choice(len(N_LESIONS_SHARES), p=N_LESIONS_SHARES))
+    n_drawn = int(rng.choice(list(N_LESIONS.shares), p=list(N_LESIONS.shares.values())))
     n_lesions = n_drawn if options.n_lesions is None else options.n_lesions
     placement = place(shape)
     lesions = tuple(_draw_lesion(rng, options, placement, geometry, tissues, field) for _ in range(n_lesions))
-    drawn_skull = bool(rng.random() < SKULL_SHARE)
+    drawn_skull = bool(rng.random() < SUBJECT["skull"].value)
     with_skull = drawn_skull if options.with_skull is None else options.with_skull
     patchwork = rng.random() < options.patchwork_share
     return SubjectParameters(
@@ -221,16 +212,17 @@ def _draw_healthy(
     tissues = {name: draw_tissue(name, rng, field_strength=field_strength) for name in HEALTHY}
     white = tissues["wm"].cbv
     ratio = tissues["gm"].cbv / white
+    limits = SUBJECT["gm_wm_ratio"]
     if options.decorrelated:
-        ratio = draw(GM_WM_RATIO, rng)
+        ratio = draw(limits, rng)
     changes: dict[str, dict[str, float]] = {name: {} for name in HEALTHY}
-    changes["gm"]["cbv"] = white * float(np.clip(ratio, GM_WM_RATIO.low, GM_WM_RATIO.high))
+    changes["gm"]["cbv"] = white * float(np.clip(ratio, limits.low, limits.high))
     if options.decorrelated:
-        changes["deep_gm"]["cbv"] = white * draw(GM_WM_RATIO, rng)
+        changes["deep_gm"]["cbv"] = white * draw(limits, rng)
     if options.swap_gm_wm:
         changes["wm"]["cbv"], changes["gm"]["cbv"] = changes["gm"]["cbv"], white
-    if rng.random() < BRIGHT_SCALP_SHARE:
-        changes["scalp"]["proton_density"] = draw(BRIGHT_SCALP, rng)
+    if rng.random() < SUBJECT["bright_scalp"].value:
+        changes["scalp"]["proton_density"] = draw(SUBJECT["bright_scalp_density"], rng)
     if options.r2v_spread > 0:
         for name in ("gm", "wm", "deep_gm"):
             changes[name]["r2v_factor"] = _factor(rng, options.r2v_spread)
@@ -238,7 +230,8 @@ def _draw_healthy(
 
 
 def _factor(rng: np.random.Generator, spread: float) -> float:
-    return float(np.clip(rng.normal(1.0, spread), 0.4, 1.6))
+    limits = SUBJECT["r2v_factor"]
+    return float(np.clip(rng.normal(1.0, spread), limits.low, limits.high))
 
 
 def _draw_lesion(
@@ -267,7 +260,7 @@ def _draw_lesion(
         elif kind == "infarct":
             changes = {key: getattr(tissues["gm"], key) for key in LOOKS}
         changes["cbv"] = _lesion_cbv(rng, class_name, tissue, options, tissues["wm"].cbv)
-        changes["cbv_spread"] = 0.0 if kind == "sphere" else draw(LESION_UNEVENNESS, rng)
+        changes["cbv_spread"] = 0.0 if kind == "sphere" else draw(LESION_BLOOD["unevenness"], rng)
         if options.r2v_spread > 0:
             changes["r2v_factor"] = _factor(rng, options.r2v_spread)
         compartments[name] = tissue.model_copy(update=changes)
@@ -280,7 +273,7 @@ def _white_host(
     """White matter of an infarct: it looks like white matter and has less blood than the grey matter beside it."""
     changes = {key: getattr(white, key) for key in LOOKS}
     if options.lesion_nrcbv is None:
-        changes["cbv"] = grey.cbv * draw(INFARCT_WHITE_CBV, rng)
+        changes["cbv"] = grey.cbv * draw(LESION_BLOOD["infarct_white"], rng)
     return grey.model_copy(update=changes)
 
 
@@ -291,9 +284,10 @@ def _lesion_cbv(
     if options.lesion_nrcbv is not None:
         return options.lesion_nrcbv * white
     if options.treatment_effect and name == "enhancing":
-        return draw(TREATMENT_EFFECT_NRCBV, rng) * white
-    if options.decorrelated and not (name == "necrosis" and rng.random() < 0.5):
-        return draw(LESION_NRCBV, rng) * white
+        return draw(LESION_BLOOD["treatment_effect"], rng) * white
+    by_table = LESION_BLOOD["necrosis_as_table"].value
+    if options.decorrelated and not (name == "necrosis" and rng.random() < by_table):
+        return draw(LESION_BLOOD["nrcbv"], rng) * white
     return tissue.cbv
 
 
@@ -302,14 +296,19 @@ def _draw_centre(
 ) -> tuple[float, float, float]:
     """A place in the brain, in subject mm, that the stack reaches."""
     places, depth, grey_or_white = brain_places()
-    chosen = rng.integers(len(places), size=3000)
+    chosen = rng.integers(len(places), size=N_CANDIDATES)
     where, deep, solid = places[chosen], depth[chosen], grey_or_white[chosen]
     if kind == "meningioma":
-        fits = (deep > -0.7 * radius) & (deep < -0.25 * radius) & (where[:, 2] > -30)
+        shell = PLACE["meningioma_depth"]
+        fits = (deep > -shell.high * radius) & (deep < -shell.low * radius)
+        fits &= where[:, 2] > PLACE["meningioma_z"].value
     elif kind == "infarct":
-        fits = (deep < -12) & (np.abs(where[:, 0]) > 22) & (np.abs(where[:, 1] + 15) < 40) & (where[:, 2] > 0)
+        front = PLACE["infarct_y"]
+        fits = (deep < -PLACE["infarct_depth"].value) & (np.abs(where[:, 0]) > PLACE["infarct_side"].value)
+        fits &= (where[:, 1] > front.low) & (where[:, 1] < front.high)
+        fits &= where[:, 2] > PLACE["infarct_z"].value
     else:
-        fits = solid & (deep < -0.5 * radius)
+        fits = solid & (deep < -PLACE["tumour_depth"].value * radius)
     if not fits.any():  # larger than any place allows: as deep as there is
         fits = deep == deep.min()
     where = where[fits]
@@ -320,7 +319,8 @@ def _draw_centre(
     index = rough @ inverse[:3, :3].T + inverse[:3, 3]
     middle = (np.asarray(geometry.shape) - 1) / 2
     beyond = (np.abs(index - middle) - middle) * geometry.voxel_size
-    reach = np.asarray([-4.0, -4.0, 0.3 * radius])  # the centre may lie a little above or below the stack
+    inside = PLACE["beside_stack"].value
+    reach = np.asarray([-inside, -inside, PLACE["beyond_stack"].value * radius])
     distance = np.maximum(beyond - reach, 0.0).sum(axis=1)
     best = int(np.argmin(distance))
     return _point(to_subject(placement, where[best : best + 1])[0])

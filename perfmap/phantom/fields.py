@@ -18,6 +18,9 @@ FloatArray = NDArray[np.float32]
 HEAD_BOX = ((-115.0, 115.0), (-145.0, 115.0), (-115.0, 125.0))
 """Millimetres around the origin that a field covers along x, y, z; beyond it the edge value holds."""
 
+CORRELATION_OVER_SPACING = 1.2
+"""Correlation length of a field over the distance of its control points."""
+
 _SPLINE_SD = (151.0 / 315.0) ** 1.5
 """SD of a cubic B-spline in 3D with unit-variance control points: (∫B²)^(3/2)."""
 

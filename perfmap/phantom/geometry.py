@@ -7,9 +7,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from perfmap.errors import ConfigError
+from perfmap.phantom.priors import draw
+from perfmap.phantom.priors.anatomy import BRAIN_CENTRE, GEOMETRY
 
-BRAIN_CENTRE = (0.0, -18.0, 10.0)
-"""Middle of the brain in MNI millimetres."""
+NATIVE_MATRIX = (128, 128, 20)
+UPENN_MATRIX = (240, 240, 155)
+STACK_MATRIX = 128
+_MIDDLE_X, _MIDDLE_Y, _MIDDLE_Z = BRAIN_CENTRE.points[0]
 
 
 class Geometry(BaseModel):
@@ -63,7 +67,7 @@ def axial_geometry(
     shape: tuple[int, int, int],
     voxel_size: tuple[float, float, float],
     *,
-    centre: tuple[float, float, float] = BRAIN_CENTRE,
+    centre: tuple[float, float, float] = (_MIDDLE_X, _MIDDLE_Y, _MIDDLE_Z),
     slice_thickness: float | None = None,
 ) -> Geometry:
     """Axial slices around a centre.
@@ -95,15 +99,21 @@ def axial_geometry(
 
 def native_geometry() -> Geometry:
     """The whole brain as a clinical scanner stores it: 128 × 128 × 20, 1.8 mm in plane, 6.5 mm apart, 5 mm thick."""
-    return axial_geometry((128, 128, 20), (1.8, 1.8, 6.5), slice_thickness=5.0)
+    in_plane, spacing = GEOMETRY["native_in_plane"].value, GEOMETRY["native_spacing"].value
+    return axial_geometry(
+        NATIVE_MATRIX, (in_plane, in_plane, spacing), slice_thickness=GEOMETRY["native_thickness"].value
+    )
 
 
 def upenn_geometry() -> Geometry:
     """The grid of the UPENN-GBM collection: 240 × 240 × 155 at 1 mm."""
-    return axial_geometry((240, 240, 155), (1.0, 1.0, 1.0), centre=(0.0, -18.0, 5.0))
+    size = GEOMETRY["upenn_voxel"].value
+    return axial_geometry(
+        UPENN_MATRIX, (size, size, size), centre=(_MIDDLE_X, _MIDDLE_Y, GEOMETRY["upenn_z"].value)
+    )
 
 
-def draw_stack(rng: np.random.Generator, *, n_slices: int, matrix: int = 128) -> Geometry:
+def draw_stack(rng: np.random.Generator, *, n_slices: int, matrix: int = STACK_MATRIX) -> Geometry:
     """A few slices at a random height, as training takes them.
 
     Parameters
@@ -117,21 +127,22 @@ def draw_stack(rng: np.random.Generator, *, n_slices: int, matrix: int = 128) ->
     Returns
     -------
     Geometry
-        1.5–2.5 mm in plane at 128 × 128 (scaled for other matrices), slices 3–6 mm thick with a gap of 0–30 %;
+        1.6–2.2 mm in plane at 128 × 128 (scaled for other matrices), slices 3–6 mm thick with a gap of 0–30 %;
         slices further apart than that where few of them are to span the cerebrum.
     """
-    in_plane = float(rng.uniform(1.6, 2.2)) * 128.0 / matrix
-    thickness = float(rng.uniform(3.0, 6.0))
-    spacing = thickness * (1.0 + (float(rng.uniform(0.0, 0.3)) if rng.random() < 0.5 else 0.0))
-    if rng.random() < 0.5:
-        spacing = max(spacing, 100.0 / max(n_slices, 1))
+    in_plane = draw(GEOMETRY["in_plane"], rng) * STACK_MATRIX / matrix
+    thickness = draw(GEOMETRY["thickness"], rng)
+    gapped = rng.random() < GEOMETRY["gapped"].value
+    spacing = thickness * (1.0 + (draw(GEOMETRY["gap"], rng) if gapped else 0.0))
+    if rng.random() < GEOMETRY["spread_out"].value:
+        spacing = max(spacing, GEOMETRY["spread_out_span"].value / max(n_slices, 1))
     half = spacing * (n_slices - 1) / 2
-    low, high = -32.0 + half, 62.0 - half
+    low, high = GEOMETRY["height"].low + half, GEOMETRY["height"].high - half
     height = float(rng.uniform(min(low, high), max(low, high)))
-    shift = rng.uniform(-6.0, 6.0, size=2)
+    shift = rng.uniform(GEOMETRY["shift"].low, GEOMETRY["shift"].high, size=2)
     return axial_geometry(
         (matrix, matrix, n_slices),
         (in_plane, in_plane, spacing),
-        centre=(float(shift[0]), -18.0 + float(shift[1]), height),
+        centre=(_MIDDLE_X + float(shift[0]), _MIDDLE_Y + float(shift[1]), height),
         slice_thickness=thickness,
     )

@@ -7,27 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from perfmap.phantom.anatomy import Lattice, draw_seed
 from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate_on_slice
-from perfmap.phantom.priors import ANATOMY, draw
+from perfmap.phantom.priors import Places, draw
+from perfmap.phantom.priors.anatomy import AIR, ANATOMY, EYES, FACE, HEAD, NECK
 from perfmap.phantom.template import hull_distance
-
-# Places and sizes are read off atlases as remembered [M].
-EYES = (33.0, 60.0, -36.0)
-"""Centre of the right eye, MNI mm; the left is its mirror image."""
-EYE_RADIUS = 12.0
-ORBIT_RADIUS = 17.0
-TEMPORAL_MUSCLE = 5.5
-"""Thickest part of the temporal muscle, mm."""
-FACE = ((0.0, 38.0, -52.0), (64.0, 56.0, 58.0))
-"""Centre and radii of the ellipsoid that holds the face, MNI mm."""
-NECK = ((0.0, -28.0), (62.0, 66.0))
-"""Centre and radii, in the axial plane, of what lies below the brain."""
-AIR = (
-    ((0.0, 52.0, -46.0), (13.0, 26.0, 16.0)),  # nasal cavity
-    ((26.0, 50.0, -62.0), (13.0, 16.0, 14.0)),  # maxillary sinus
-    ((0.0, 22.0, -38.0), (10.0, 10.0, 7.0)),  # sphenoid sinus
-    ((0.0, 76.0, -2.0), (17.0, 3.5, 9.0)),  # frontal sinus
-    ((54.0, -34.0, -44.0), (8.0, 10.0, 9.0)),  # mastoid cells
-)
 
 
 class HeadParameters(BaseModel):
@@ -51,7 +33,7 @@ def draw_head(rng: np.random.Generator) -> HeadParameters:
 
 def prepare_head(head: HeadParameters) -> SmoothField:
     """Make the fields that vary the thickness (0) and mix muscle with fat (1)."""
-    return draw_field(head.seed, spacing=22.0, n_components=2)
+    return draw_field(head.seed, spacing=HEAD["field_spacing"].value, n_components=2)
 
 
 def head_shares(
@@ -80,19 +62,15 @@ def head_shares(
     outer = hull_distance(where, smooth=True)
     x, y, z = np.moveaxis(where, -1, 0)
     side = np.abs(x)
-    skull_end = head.skull_thickness * np.clip(1 + 0.2 * uneven, 0.4, 1.8)
-    temporal = (
-        np.clip((side - 48) / 10, 0, 1)
-        * np.clip((26 - z) / 20, 0, 1)
-        * np.clip((60 - np.abs(y - 8)) / 20, 0, 1)
-    )
-    muscle_end = skull_end + 8.0 * temporal
-    head_end = muscle_end + head.scalp_thickness * np.clip(1 - 0.2 * uneven, 0.4, 1.8)
+    spread, limits = HEAD["unevenness"].value, HEAD["thickness_limits"]
+    skull_end = head.skull_thickness * np.clip(1 + spread * uneven, limits.low, limits.high)
+    muscle_end = skull_end + HEAD["temporal_muscle"].value * _temporal(side, y, z)
+    head_end = muscle_end + head.scalp_thickness * np.clip(1 - spread * uneven, limits.low, limits.high)
 
-    face = (_ellipsoid(where, *FACE) - 1.0) * min(FACE[1])
-    (neck_x, neck_y), (radius_x, radius_y) = NECK
+    face = (_ellipsoid(where, FACE) - 1.0) * min(FACE.points[1])
+    (neck_x, neck_y), (radius_x, radius_y) = NECK.points
     neck = (np.hypot((x - neck_x) / radius_x, (y - neck_y) / radius_y) - 1.0) * radius_x
-    below = np.where(z < -40.0, neck, np.inf)
+    below = np.where(z < HEAD["neck_top"].value, neck, np.inf)
     soft = np.minimum(face, below)
 
     outside = _inside(-distance)
@@ -101,17 +79,18 @@ def head_shares(
     muscle = beyond * _inside(outer - muscle_end)
     scalp = (beyond - muscle) * _inside(np.minimum(outer - head_end, soft))
     deep = scalp * _inside(soft + head.scalp_thickness) * _inside(head_end - outer)
-    fat = deep * np.clip(0.5 + 2.0 * (mixture - 0.8), 0, 1)
+    fat = deep * np.clip(0.5 + HEAD["fat_slope"].value * (mixture - HEAD["fat_level"].value), 0, 1)
     scalp = scalp - deep + fat
     muscle = muscle + deep - fat
 
     mirrored = np.stack([side, y, z], axis=-1)
-    eye = outside * _inside(np.linalg.norm(mirrored - np.asarray(EYES), axis=-1) - EYE_RADIUS)
-    orbit = outside * _inside(np.linalg.norm(mirrored - np.asarray(EYES), axis=-1) - ORBIT_RADIUS) - eye
+    from_eye = np.linalg.norm(mirrored - np.asarray(EYES.points[0]), axis=-1)
+    eye = outside * _inside(from_eye - HEAD["eye_radius"].value)
+    orbit = outside * _inside(from_eye - HEAD["orbit_radius"].value) - eye
     air = np.zeros_like(outside)
-    for centre, radii in AIR:
-        level = _ellipsoid(mirrored, centre, radii) - 1.0 + 0.1 * uneven
-        np.maximum(air, _inside(level * min(radii)), out=air)
+    for sinus in AIR.values():
+        level = _ellipsoid(mirrored, sinus) - 1.0 + HEAD["air_unevenness"].value * uneven
+        np.maximum(air, _inside(level * min(sinus.points[1])), out=air)
     rest = (1.0 - eye - orbit) * (1.0 - air)
     return {
         "skull": (skull * rest).astype(np.float32),
@@ -121,9 +100,21 @@ def head_shares(
     }
 
 
-def _ellipsoid(
-    where: FloatArray, centre: tuple[float, float, float], radii: tuple[float, float, float]
-) -> FloatArray:
+def _temporal(side: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
+    """Thickness of the temporal muscle over its largest."""
+    ramp = HEAD["temporal_ramp"].value
+    from_middle = np.abs(y - HEAD["temporal_y"].value)
+    part: FloatArray = (
+        np.clip((side - HEAD["temporal_side"].value) / HEAD["temporal_side_ramp"].value, 0, 1)
+        * np.clip((HEAD["temporal_top"].value - z) / ramp, 0, 1)
+        * np.clip((HEAD["temporal_half_length"].value - from_middle) / ramp, 0, 1)
+    )
+    return part
+
+
+def _ellipsoid(where: FloatArray, body: Places) -> FloatArray:
+    """1 on the surface of an ellipsoid given by its centre and radii, less inside."""
+    centre, radii = body.points
     level: FloatArray = np.linalg.norm((where - np.asarray(centre)) / np.asarray(radii), axis=-1)
     return level
 

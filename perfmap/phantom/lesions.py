@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from perfmap.phantom.anatomy import Lattice, draw_seed
 from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate_on_slice
+from perfmap.phantom.priors import Prior, draw
+from perfmap.phantom.priors.subject import IRREGULARITY, LESION
 from perfmap.phantom.tissue import TissueParameters
 
 LesionKind = Literal["glioblastoma", "low_grade", "meningioma", "infarct", "sphere"]
@@ -77,18 +79,6 @@ class LesionParameters(BaseModel):
         return max(self.radii) * (1.0 + 3.0 * self.irregularity) + 2.0 * self.reach + 2.0
 
 
-TENTORIUM = (-34.0, -10.0)  # MNI mm: cerebellum and brain stem lie behind the first y and below the second z
-SLOW_SHARE, FAST_SHARE = 0.85, 0.53  # amplitudes of the two scales of the boundary's noise: SD 1 together
-IRREGULARITY: dict[str, tuple[float, float]] = {
-    "glioblastoma": (0.12, 0.30),
-    "low_grade": (0.15, 0.35),
-    "meningioma": (0.03, 0.10),
-    "infarct": (0.20, 0.40),
-    "sphere": (0.0, 0.0),
-}
-"""SD of the boundary's noise over the mean radius [M]."""
-
-
 def draw_lesion(
     rng: np.random.Generator,
     kind: LesionKind,
@@ -114,7 +104,7 @@ def draw_lesion(
     -------
     LesionParameters
     """
-    stretch = np.exp(rng.normal(0.0, 0.18, size=3))
+    stretch = np.exp(rng.normal(0.0, LESION["stretch"].sd, size=3))
     stretch *= radius / np.prod(stretch) ** (1 / 3)
     swollen = kind in ("glioblastoma", "meningioma")
     exact = kind == "sphere"
@@ -124,12 +114,12 @@ def draw_lesion(
         radii=(radius, radius, radius)
         if exact
         else (float(stretch[0]), float(stretch[1]), float(stretch[2])),
-        turn=float(rng.uniform(0.0, np.pi)),
-        irregularity=float(rng.uniform(*IRREGULARITY[kind])),
+        turn=draw(LESION["turn"], rng),
+        irregularity=draw(IRREGULARITY[kind], rng),
         noise_seed=draw_seed(rng),
-        rim=radius * float(rng.uniform(0.15, 0.7)),
-        reach=float(rng.uniform(4.0, 22.0)) if swollen and rng.random() < 0.8 else 0.0,
-        push=float(rng.uniform(0.0, 0.35)) if kind not in ("infarct", "sphere") else 0.0,
+        rim=radius * draw(LESION["rim"], rng),
+        reach=draw(LESION["reach"], rng) if swollen and rng.random() < LESION["swelling"].value else 0.0,
+        push=draw(LESION["push"], rng) if kind not in ("infarct", "sphere") else 0.0,
         compartments=compartments,
     )
 
@@ -144,10 +134,11 @@ class LesionNoise:
 
 def prepare_noise(lesion: LesionParameters) -> LesionNoise:
     """Make the noise of a lesion."""
-    spacing = max(7.0, 0.55 * lesion.radius)
+    spacing = max(LESION["least_slow_spacing"].value, LESION["slow_spacing"].value * lesion.radius)
+    fast = max(LESION["least_fast_spacing"].value, spacing / LESION["fast_spacing"].value)
     return LesionNoise(
         draw_field(lesion.noise_seed, spacing=spacing, n_components=3),
-        draw_field(lesion.noise_seed + 1, spacing=max(5.0, spacing / 2.3), n_components=3),
+        draw_field(lesion.noise_seed + 1, spacing=fast, n_components=3),
     )
 
 
@@ -157,7 +148,8 @@ def displace(lesions: tuple[LesionParameters, ...], plane: Lattice) -> Lattice:
     for lesion in lesions:
         if lesion.push > 0 and abs(plane.along[2] - lesion.centre[2]) < 3 * lesion.radius:
             offset = points - np.asarray(lesion.centre, dtype=np.float32)
-            fade = np.exp(-np.sum(offset**2, axis=-1) / np.float32(2 * (1.2 * lesion.radius) ** 2))
+            reach = LESION["push_reach"].value * lesion.radius
+            fade = np.exp(-np.sum(offset**2, axis=-1) / np.float32(2 * reach**2))
             points = points - np.float32(lesion.push) * fade[..., None] * offset
     return Lattice(points, plane.along)
 
@@ -213,13 +205,13 @@ def _near_occupancy(
     where: FloatArray,
 ) -> dict[str, FloatArray]:
     depth, inner, fringe = _distances(lesion, noise, plane, flat, offset)
-    body = _ramp(depth, width=4.0 if lesion.kind == "low_grade" else 1.0)
+    body = _ramp(depth, LESION["low_grade_edge" if lesion.kind == "low_grade" else "edge"])
     if lesion.kind == "sphere":
         (name,) = lesion.compartments
         return {name: body}
     if lesion.kind == "infarct":
         solid = (1.0 - shares[:, 0]) * _territory(where, right=lesion.centre[0] > 0)
-        core = _ramp(inner, width=3.0) * body * solid
+        core = _ramp(inner, LESION["core_edge"]) * body * solid
         rest = body * solid - core
         white = shares[:, 2] / np.maximum(1.0 - shares[:, 0], np.float32(1e-3))
         return {
@@ -229,11 +221,12 @@ def _near_occupancy(
             "penumbra:wm": rest * white,
         }
     if lesion.kind == "low_grade":
-        return {"low_grade": body * (1.0 - 0.7 * shares[:, 0])}
-    swelling = _ramp(fringe, width=3.0) * (shares[:, 2] + 0.25 * (shares[:, 1] + shares[:, 3])) * (1.0 - body)
+        return {"low_grade": body * (1.0 - LESION["csf_spared"].value * shares[:, 0])}
+    host = shares[:, 2] + LESION["oedema_in_grey"].value * (shares[:, 1] + shares[:, 3])
+    swelling = _ramp(fringe, LESION["oedema_edge"]) * host * (1.0 - body)
     if lesion.kind == "meningioma":
         return {"meningioma": body, "oedema": swelling}
-    dead = _ramp(inner, width=1.5) * body
+    dead = _ramp(inner, LESION["necrosis_edge"]) * body
     return {"enhancing": body - dead, "necrosis": dead, "oedema": swelling}
 
 
@@ -255,10 +248,14 @@ def _distances(
     )
     scaled = np.sqrt(np.sum((turned / np.asarray(lesion.radii)[:, None]) ** 2, axis=0))
     slow, fast = (evaluate_on_slice(field, *plane.along) for field in (noise.slow, noise.fast))
-    bend, thick, far = (SLOW_SHARE * slow + FAST_SHARE * fast).reshape(3, -1)[:, flat]
+    both = LESION["slow_amplitude"].value * slow + LESION["fast_amplitude"].value * fast
+    bend, thick, far = both.reshape(3, -1)[:, flat]
     depth = (scaled - 1.0 + lesion.irregularity * bend) * lesion.radius
-    inner = depth + lesion.rim * np.exp(np.clip(0.5 * thick, -1.5, 1.5))
-    fringe = depth - lesion.reach * np.clip(1.0 + 0.6 * far, 0.0, 2.0)
+    limits = LESION["rim_limits"]
+    inner = depth + lesion.rim * np.exp(
+        np.clip(LESION["rim_unevenness"].value * thick, limits.low, limits.high)
+    )
+    fringe = depth - lesion.reach * np.clip(1.0 + LESION["reach_unevenness"].value * far, 0.0, 2.0)
     if lesion.reach == 0:
         fringe = np.full_like(depth, np.inf)
     return depth.astype(np.float32), inner.astype(np.float32), fringe.astype(np.float32)
@@ -267,12 +264,12 @@ def _distances(
 def _territory(where: FloatArray, *, right: bool) -> FloatArray:
     """1 in one hemisphere of the cerebrum, 0 in the other, in brain stem and cerebellum."""
     x, y, z = where.T
-    hemisphere = np.clip((x if right else -x) / 4.0 - 0.5, 0.0, 1.0)
-    below_tentorium = (y < TENTORIUM[0]) & (z < TENTORIUM[1])
+    hemisphere = np.clip((x if right else -x) / LESION["hemisphere_edge"].value - 0.5, 0.0, 1.0)
+    below_tentorium = (y < LESION["tentorium_y"].value) & (z < LESION["tentorium_z"].value)
     share: FloatArray = np.where(below_tentorium, 0.0, hemisphere).astype(np.float32)
     return share
 
 
-def _ramp(distance: FloatArray, *, width: float) -> FloatArray:
-    share: FloatArray = np.clip(0.5 - distance / np.float32(width), 0.0, 1.0)
+def _ramp(distance: FloatArray, width: Prior) -> FloatArray:
+    share: FloatArray = np.clip(0.5 - distance / np.float32(width.value), 0.0, 1.0)
     return share

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from perfmap.phantom.priors.acquisition import ACQUISITION
 from perfmap.phantom.protocol import MotionParameters
 from perfmap.phantom.randomness import sub_generator
 
@@ -12,8 +13,6 @@ Float32Array = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
 
 _SLAB = 16384  # voxels resampled at a time: they stay in the cache
-_SPARSE = 10.0  # mm between slices beyond which a neighbour says nothing of what lies between
-_STILL = 0.02  # mm and degrees below which an image is left as it is
 
 
 def poses(parameters: MotionParameters, *, n_times: int, seed: int) -> FloatArray:
@@ -30,7 +29,7 @@ def poses(parameters: MotionParameters, *, n_times: int, seed: int) -> FloatArra
     steps = rng.standard_normal((n_times, 6)) * parameters.walk
     pose = np.zeros((n_times, 6))
     for n in range(1, n_times):
-        pose[n] = 0.97 * pose[n - 1] + steps[n]
+        pose[n] = ACQUISITION["walk_pull"].value * pose[n - 1] + steps[n]
     for place, size in parameters.jumps:
         direction = rng.standard_normal(6)
         direction *= size / np.linalg.norm(direction)
@@ -61,12 +60,12 @@ def move(signal: Float32Array, affine: NDArray[np.float64], pose: FloatArray) ->
     centre = (np.asarray(shape) - 1) / 2
     images = np.ascontiguousarray(np.moveaxis(signal, 3, 0))
     for image, at in zip(images, pose, strict=True):
-        if np.abs(at).max() < _STILL:
+        if np.abs(at).max() < ACQUISITION["still"].value:
             continue
         rotation = rotation_matrix(at[3:])
         matrix = (rotation.T / zooms[:, None]) * zooms[None, :]
         offset = centre - matrix @ centre - (rotation.T @ at[:3]) / zooms
-        if zooms[2] > _SPARSE:
+        if zooms[2] > ACQUISITION["sparse_slices"].value:  # a neighbour says nothing of what lies between
             matrix[2], offset[2] = (0.0, 0.0, 1.0), 0.0
         image[...] = _trilinear(image, matrix, offset)
     return np.ascontiguousarray(np.moveaxis(images, 0, 3))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from perfmap.errors import ConfigError
-from perfmap.phantom import acquisition_priors as priors
 from perfmap.phantom.injection import arterial_concentration
+from perfmap.phantom.priors.acquisition import ACQUISITION, CHOICES, HELD_OUT, HELD_OUT_RESIDUE, R1_RELAXIVITY
 from perfmap.phantom.protocol import (
     AcquisitionParameters,
     ArtefactParameters,
@@ -21,6 +21,7 @@ from perfmap.physics.aif import full_width_half_maximum
 from perfmap.physics.curves import FINE_STEP
 
 _MAX_DRAWS = 2000
+_PER_LITRE = 1000.0  # ml, so that mmol/ml become mM
 _ANOTHER = 7919  # from the seed of one attempt to the seed of the next
 
 
@@ -66,7 +67,7 @@ class _Drawer:
     def number(self, name: str, prior: str | None = None, *, whole: bool = False) -> Any:
         """One number by its prior, outside the held-out range of its name."""
         key = prior or name.rpartition(".")[2]
-        table = priors.ACQUISITION_PRIORS[key]
+        table = ACQUISITION[key]
         low, high = table.low, table.high
         given = self.fixed.get(name, (low, high))
         self.used.add(name)
@@ -74,7 +75,7 @@ class _Drawer:
             return given
         low, high = given
         rng = self.rng(name)
-        hole = None if name in self.fixed else priors.HELD_OUT.get(key)
+        hole = None if name in self.fixed else HELD_OUT.get(key)
         for _ in range(_MAX_DRAWS):
             if table.shape == "log_uniform":
                 value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -82,13 +83,15 @@ class _Drawer:
                 value = int(rng.integers(int(low), int(high) + 1))
             else:
                 value = float(rng.uniform(low, high))
-            if hole is None or not hole[0] <= value <= hole[1]:
+            if hole is None or not hole.low <= value <= hole.high:
                 return value
-        raise ConfigError(f"prior of {name}, {low} to {high}, lies in the held-out range {hole}; widen it")
+        raise ConfigError(
+            f"prior of {name}, {low} to {high}, lies in the range held out of training; widen it"
+        )
 
     def chance(self, key: str) -> bool:
         """Whether this series belongs to the share that has something."""
-        return bool(self.rng(key).random() < priors.ACQUISITION_PRIORS[key].low)
+        return bool(self.rng(key).random() < ACQUISITION[key].value)
 
     def sometimes(self, name: str, chance: str) -> float:
         """A number in a share of the series, else 0; always where it is fixed."""
@@ -116,25 +119,28 @@ class _Drawer:
         """Draw everything; refuse fixed names that nothing has asked for."""
         spin_echo = self.choice("sequence", _shares("spin_echo", "spin-echo", "gradient-echo")) == "spin-echo"
         field = self.choice("field_strength", _shares("three_tesla", 3.0, 1.5))
-        flips = {flip: 1.0 for flip in priors.FLIP_ANGLES if not _held_flip(flip)}
+        flips = {flip: 1.0 for flip in CHOICES["flip_angle"].shares if not _held_flip(flip)}
         flip_angle = self.choice("flip_angle", flips)
         families = {
-            name: share for name, share in priors.RESIDUE_SHARES.items() if name != priors.HELD_OUT_RESIDUE
+            name: share
+            for name, share in CHOICES["residue_family"].shares.items()
+            if name != HELD_OUT_RESIDUE
         }
         shots = self.value("pulses_per_volume", 2 if self.chance("two_shots") else 1)
         repetition_time = self.number("repetition_time") / (1 if "repetition_time" in self.fixed else shots)
         n_times = self.number("n_times", whole=True)
         if "n_times" not in self.fixed and self.chance("n_times_45"):
-            n_times = 45
+            n_times = int(ACQUISITION["n_times"].default)
         time_step = repetition_time * shots
         arterial, n_times = self.bolus(time_step, n_times)
+        groups = CHOICES["multiband"].shares
         record = AcquisitionParameters(
             sequence="spin-echo" if spin_echo else "gradient-echo",
             field_strength=field,
             echo_time=self.number("echo_time", "spin_echo_echo_time" if spin_echo else None),
             repetition_time=repetition_time,
             pulses_per_volume=shots,
-            flip_angle=90.0 if spin_echo else flip_angle,
+            flip_angle=ACQUISITION["spin_echo_flip_angle"].value if spin_echo else flip_angle,
             n_times=n_times,
             n_dummies=self.value(
                 "n_dummies", self.number("_dummies", "n_dummies", whole=True) if self.chance("dummies") else 0
@@ -143,13 +149,14 @@ class _Drawer:
                 "slice_order",
                 "simultaneous"
                 if self.chance("simultaneous_slices")
-                else str(self.rng("order").choice(["sequential", "interleaved"])),
+                else str(self.rng("order").choice(list(CHOICES["slice_order"].shares))),
             ),
             multiband=self.value(
-                "multiband", int(self.rng("multiband").choice([1, 2, 3, 4], p=[0.7, 0.1, 0.1, 0.1]))
+                "multiband",
+                int(self.rng("multiband").choice(list(groups), p=list(groups.values()))),
             ),
-            agent=self.choice("agent", dict.fromkeys(priors.R1_RELAXIVITY, 1.0)),
-            dose=self.choice("dose", priors.DOSES),
+            agent=self.choice("agent", dict.fromkeys(R1_RELAXIVITY, 1.0)),
+            dose=self.choice("dose", CHOICES["dose"].shares),
             arterial=arterial,
             residue_family=self.choice("residue_family", families),
             r2v_relative=self.number("r2v_relative"),
@@ -173,9 +180,9 @@ class _Drawer:
 
     def bolus(self, time_step: float, n_times: int) -> tuple[ArterialParameters, int]:
         """Draw until peak and width are in their ranges, then an arrival that leaves room before and after."""
-        generator = self.choice("arterial.generator", priors.GENERATOR_SHARES)
-        limits = priors.ACQUISITION_PRIORS
-        fine = np.arange(0.0, 90.0, FINE_STEP)
+        generator = self.choice("arterial.generator", CHOICES["generator"].shares)
+        limits = ACQUISITION
+        fine = np.arange(0.0, limits["bolus_window"].value, FINE_STEP)
         for attempt in range(_MAX_DRAWS):
             again = _Drawer(self.seed + attempt * _ANOTHER, self.fixed)
             candidate = again.bolus_shape(str(generator))
@@ -190,10 +197,10 @@ class _Drawer:
                 "no arterial curve with a peak of 3-12 mM and a width of 4-14 s; widen the fixed values"
             )
         self.used |= again.used
-        earliest = (priors.MIN_BASELINE_IMAGES + 2) * time_step - np.argmax(
-            curve > 0.02 * curve.max()
-        ) * FINE_STEP
-        latest = n_times * time_step - priors.MIN_SECONDS_AFTER_PEAK - peak - 5.0
+        foot = np.argmax(curve > limits["foot"].value * curve.max()) * FINE_STEP
+        earliest = (limits["least_baseline"].value + 2) * time_step - foot
+        after, late = limits["least_after_peak"].value, limits["late_tissue"].value
+        latest = n_times * time_step - after - peak - late
         low, high = limits["arrival"].low, limits["arrival"].high
         given = self.fixed.get("arterial.arrival", (low, high))
         self.used.add("arterial.arrival")
@@ -207,7 +214,7 @@ class _Drawer:
                     f"{n_times} images in {seconds:.0f} s leave no room for a bolus that arrives within {given} s; "
                     "take more images or an earlier arrival"
                 )
-            needed = (low + priors.MIN_SECONDS_AFTER_PEAK + peak + 5.0) / time_step
+            needed = (low + after + peak + late) / time_step
             n_times, high = int(np.ceil(needed)), low
         arrival = float(self.rng("arterial.arrival").uniform(low, high))
         return candidate.model_copy(update={"arrival": arrival}), n_times
@@ -217,12 +224,16 @@ class _Drawer:
         if generator == "parker":
             area = self.number("arterial.area", "parker_area")
         elif generator == "cardiac-output":
-            area = 1000.0 * self.number("injected_amount") / self.number("cardiac_output")
+            area = _PER_LITRE * self.number("injected_amount") / self.number("cardiac_output")
         else:
             area = self.number("arterial.area")
         self.used.add("arterial.area")
         dispersed = self.chance("dispersed")
-        kind = str(self.rng("dispersion_kind").choice(["exponential", "gamma"])) if dispersed else "none"
+        kind = (
+            str(self.rng("dispersion_kind").choice(list(CHOICES["dispersion_kind"].shares)))
+            if dispersed
+            else "none"
+        )
         return ArterialParameters(
             generator=generator,  # type: ignore[arg-type]
             area=self.fixed.get("arterial.area", area),
@@ -243,10 +254,10 @@ class _Drawer:
         """Draw what happens to the images."""
         spikes: tuple[tuple[float, float], ...] = ()
         if self.chance("spiking"):
-            rng, table = self.rng("spikes"), priors.ACQUISITION_PRIORS["spike"]
+            rng, table, number = self.rng("spikes"), ACQUISITION["spike"], ACQUISITION["n_spikes"]
             spikes = tuple(
                 (float(rng.random()), float(rng.choice([-1, 1]) * rng.uniform(table.low, table.high)))
-                for _ in range(int(rng.integers(1, 3)))
+                for _ in range(int(rng.integers(int(number.low), int(number.high) + 1)))
             )
         dropped = float(self.rng("dropped").random()) if self.chance("dropping") else None
         return ArtefactParameters(
@@ -275,10 +286,10 @@ class _Drawer:
     def motion(self) -> MotionParameters:
         """Draw how the head moves."""
         moving = self.chance("moving")
-        rng, table = self.rng("jumps"), priors.ACQUISITION_PRIORS["jump"]
+        rng, table, number = self.rng("jumps"), ACQUISITION["jump"], ACQUISITION["n_jumps"]
         jumps = tuple(
             (float(rng.random()), float(rng.uniform(table.low, table.high)))
-            for _ in range(int(rng.integers(0, 4)))
+            for _ in range(int(rng.integers(int(number.low), int(number.high) + 1)))
         )
         return MotionParameters(
             walk=self.sometimes("motion.walk", "moving"),
@@ -287,10 +298,10 @@ class _Drawer:
 
 
 def _shares(key: str, option: Any, other: Any) -> dict[Any, float]:
-    share = priors.ACQUISITION_PRIORS[key].low
+    share = ACQUISITION[key].value
     return {option: share, other: 1.0 - share}
 
 
 def _held_flip(flip: float) -> bool:
-    low, high = priors.HELD_OUT["flip_angle"]
-    return low <= flip <= high
+    hole = HELD_OUT["flip_angle"]
+    return hole.low <= flip <= hole.high

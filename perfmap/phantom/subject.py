@@ -27,13 +27,8 @@ from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate
 from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.head import head_shares, prepare_head
 from perfmap.phantom.lesions import LesionNoise, displace, occupancy, prepare_noise
-from perfmap.phantom.priors import (
-    HEAD_CLASSES,
-    LABELS,
-    LESION_CLASSES,
-    VESSEL_CLASSES,
-    VESSEL_LABEL_FRACTION,
-)
+from perfmap.phantom.priors import HEAD_CLASSES, LABELS, LESION_CLASSES, VESSEL_CLASSES
+from perfmap.phantom.priors.anatomy import ANATOMY, VOXEL
 from perfmap.phantom.template import hull_distance, look_up
 from perfmap.phantom.tissue import (
     Compartment,
@@ -57,10 +52,6 @@ __all__ = [
     "true_cbv",
 ]
 
-SUB_SLICE = 2.0  # mm, a slice is averaged over planes no further apart than this
-LEAST_SHARE = 0.02  # compartments with less are left to the others
-THICKNESS_SPACING = 22.0  # mm between control points of the field that varies the cortex
-NAWM_PURITY = 0.9
 NAWM_LEAST = 30  # voxels
 TISSUE_COLUMNS = ("csf", "gm", "wm", "deep_gm")
 
@@ -162,7 +153,7 @@ def _prepare(parameters: SubjectParameters) -> _Ready:
     return _Ready(
         parameters,
         place(parameters.shape),
-        draw_field(parameters.shape.thickness_seed, spacing=THICKNESS_SPACING),
+        draw_field(parameters.shape.thickness_seed, spacing=ANATOMY["thickness_spacing"].value),
         tuple(prepare_noise(lesion) for lesion in parameters.lesions),
         None if head is None else prepare_head(head),
         prepare_variation(parameters.variation, parameters.patchwork),
@@ -173,7 +164,7 @@ def _slice_compartments(
     ready: _Ready, geometry: Geometry, k: int, blood: FloatArray
 ) -> tuple[NDArray[np.intp], list[Compartment]]:
     """Compartments of slice `k`, averaged over its thickness, and the flat (x, y) index of their points."""
-    n_planes = max(1, int(np.ceil(geometry.thickness / SUB_SLICE)))
+    n_planes = max(1, int(np.ceil(geometry.thickness / VOXEL["sub_slice"].value)))
     spread = geometry.thickness / geometry.voxel_size[2]
     sums: dict[tuple[int, str], FloatArray] = {}
     for plane_number in range(n_planes):
@@ -184,8 +175,9 @@ def _slice_compartments(
             else:
                 sums[key] = share
     total = np.float32(1.0 / n_planes) * sum(sums.values(), start=np.zeros(blood.shape[1], dtype=np.float32))
-    present = total >= LEAST_SHARE
-    blood = np.where(present & (blood >= LEAST_SHARE), blood, np.float32(0))
+    least = VOXEL["least_share"].value
+    present = total >= least
+    blood = np.where(present & (blood >= least), blood, np.float32(0))
     flat = np.flatnonzero(present)
     free = total[flat] * (1.0 - blood[0, flat] - blood[1, flat])
     kept = {key: _without_traces(share[flat] * np.float32(1.0 / n_planes)) for key, share in sums.items()}
@@ -205,7 +197,7 @@ def _slice_compartments(
 
 
 def _without_traces(share: FloatArray) -> FloatArray:
-    share[share < LEAST_SHARE] = 0.0
+    share[share < VOXEL["least_share"].value] = 0.0
     return share
 
 
@@ -267,8 +259,9 @@ def _summaries(
             sick |= part.share > 0
     for part in compartments:
         if part.name in VESSEL_CLASSES:
-            label[part.share > VESSEL_LABEL_FRACTION] = LABELS[part.name]
-    return label, (brain > 0.5) & (head < 0.05), white, sick
+            label[part.share > VOXEL["vessel_label"].value] = LABELS[part.name]
+    in_brain = (brain > VOXEL["brain_share"].value) & (head < VOXEL["head_share"].value)
+    return label, in_brain, white, sick
 
 
 def _nawm(white: FloatArray, sick: NDArray[np.bool_], brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -280,8 +273,9 @@ def _nawm(white: FloatArray, sick: NDArray[np.bool_], brain: NDArray[np.bool_]) 
     """
     cross = np.zeros((3, 3, 1), dtype=bool)
     cross[1, :, 0] = cross[:, 1, 0] = True
-    pure = (white > NAWM_PURITY) & ~sick
-    for candidate in (ndimage.binary_erosion(pure, cross), pure, (white > 0.75) & ~sick):
+    pure = (white > VOXEL["nawm_purity"].value) & ~sick
+    less = (white > VOXEL["nawm_lower_purity"].value) & ~sick
+    for candidate in (ndimage.binary_erosion(pure, cross), pure, less):
         if np.count_nonzero(candidate) >= NAWM_LEAST:
             return candidate
     allowed = brain & ~sick if np.any(brain & ~sick) else brain

@@ -16,26 +16,12 @@ from scipy import ndimage
 
 from perfmap.errors import ConfigError
 from perfmap.phantom.fields import FloatArray
+from perfmap.phantom.priors.anatomy import NUCLEI, TEMPLATE, VENTRICLE_BOX
 
 HULL_STEP = 2  # mm, grid of the distance maps
 HULL_PAD = 40  # mm kept around the template for skull, scalp and face
-SCALP_CLOSING = 16.0  # mm, notches of the brain narrower than twice this do not show on the scalp
 _WIDE_SCALE = 4.0  # steps a mm of the packed distances, 0 at the hull (128 in `packed`)
 _COUNTS = np.int16(8)  # counts a step while the grids are refined
-
-# Centre and radii in MNI mm of the right-hand nucleus; the left is its mirror image.
-DEEP_NUCLEI = (
-    ((12.0, 13.0, 7.0), (7.0, 13.0, 10.0)),  # head of the caudate
-    ((16.0, -6.0, 21.0), (5.0, 16.0, 6.0)),  # its body
-    ((26.0, 3.0, 1.0), (8.0, 17.0, 12.0)),  # putamen
-    ((19.0, -4.0, 0.0), (7.0, 10.0, 8.0)),  # pallidum
-    ((12.0, -18.0, 8.0), (12.0, 17.0, 11.0)),  # thalamus
-    ((10.0, 12.0, -8.0), (6.0, 6.0, 5.0)),  # accumbens
-)
-VENTRICLE_BOX = ((-34.0, 34.0), (-60.0, 48.0), (-16.0, 34.0))
-"""Where, in MNI mm, a hole in the tissue is a ventricle and no sulcus."""
-VENTRICLE_REACH = 32.0  # mm beyond the box, where nothing of their growth is left
-VENTRICLE_DEPTH = 18.0  # mm below the hull, so that no cistern counts
 
 
 @dataclass(frozen=True)
@@ -100,8 +86,9 @@ def _pack(gm: FloatArray, wm: FloatArray, mask: NDArray[np.bool_], corner: NDArr
     inside = np.pad(mask, HULL_PAD)[::HULL_STEP, ::HULL_STEP, ::HULL_STEP]
     inside = ndimage.binary_closing(inside, iterations=4)
     hull = _signed_distance(inside, step=HULL_STEP)
-    body = hull[::2, ::2, ::2] < SCALP_CLOSING  # closing by a ball: grow, then shrink
-    body = _signed_distance(body, step=2 * HULL_STEP) < -SCALP_CLOSING
+    closing = TEMPLATE["scalp_closing"].value
+    body = hull[::2, ::2, ::2] < closing  # closing by a ball: grow, then shrink
+    body = _signed_distance(body, step=2 * HULL_STEP) < -closing
     outer = _halve_step(_counts(_signed_distance(body, step=2 * HULL_STEP)))
     hull_origin = corner - HULL_PAD
     push = _ventricle_push(tissue, hull, hull_origin)
@@ -145,25 +132,30 @@ def brain_places() -> tuple[NDArray[np.float64], FloatArray, NDArray[np.bool_]]:
     template = load_template()
     step = template.packed[::3, ::3, ::3]
     inside = step[..., 3] < 128
-    solid = step[..., :2].sum(axis=-1, dtype=np.int64) > 230
+    solid = step[..., :2].sum(axis=-1, dtype=np.int64) > TEMPLATE["solid_tissue"].value
     places = template.origin + 3.0 * np.argwhere(inside)
     return places, hull_distance(places.astype(np.float32)), solid[inside]
 
 
 def _ventricle_push(tissue: FloatArray, hull: FloatArray, origin: NDArray[np.float64]) -> FloatArray:
-    """Displacement, per mm of growth, that points out of the ventricles and fades over 8 mm."""
+    """Displacement, per mm of growth, that points out of the ventricles and fades."""
     axes = [origin[k] + HULL_STEP * np.arange(tissue.shape[k]) for k in range(3)]
+    margin = TEMPLATE["ventricle_reach"].value
     box, core = [], []
-    for axis, (low, high) in zip(axes, VENTRICLE_BOX, strict=True):
-        reach = np.flatnonzero((axis >= low - VENTRICLE_REACH) & (axis <= high + VENTRICLE_REACH))
+    for axis, (low, high) in zip(axes, VENTRICLE_BOX.points, strict=True):
+        reach = np.flatnonzero((axis >= low - margin) & (axis <= high + margin))
         box.append(slice(reach[0], reach[-1] + 1))
         core.append((axis[box[-1]] >= low) & (axis[box[-1]] <= high))
     where = tuple(box)
-    hole = (tissue[where] < 0.5) & (hull[where] < -VENTRICLE_DEPTH)
+    hole = (tissue[where] < TEMPLATE["ventricle_tissue"].value) & (
+        hull[where] < -TEMPLATE["ventricle_depth"].value
+    )
     hole = ndimage.binary_opening(hole & core[0][:, None, None] & core[1][:, None] & core[2])
     distance = _signed_distance(hole, step=HULL_STEP)
     direction = np.stack([np.gradient(distance, HULL_STEP, axis=k) for k in range(3)], axis=-1)
-    fade = np.exp(-np.maximum(distance, 0.0) / 8.0) * np.clip((distance + 6.0) / 6.0, 0.0, 1.0)
+    deep = TEMPLATE["ventricle_core"].value
+    fade = np.exp(-np.maximum(distance, 0.0) / TEMPLATE["ventricle_fade"].value)
+    fade *= np.clip((distance + deep) / deep, 0.0, 1.0)
     push = np.zeros((*tissue.shape, 3), dtype=np.float32)
     push[where] = direction * fade[..., None]
     return push
@@ -172,17 +164,19 @@ def _ventricle_push(tissue: FloatArray, hull: FloatArray, origin: NDArray[np.flo
 def _nuclei(shape: tuple[int, ...], corner: NDArray[np.float64]) -> FloatArray:
     """Soft membership in the deep grey nuclei."""
     level = np.zeros(shape, dtype=np.float32)
-    for centre, radii in DEEP_NUCLEI:
+    end, edge = TEMPLATE["nucleus_outer"].value, TEMPLATE["nucleus_edge"].value
+    for nucleus in NUCLEI.values():
+        centre, radii = nucleus.points
         for side in (1.0, -1.0):
             middle = np.asarray(centre) * [side, 1.0, 1.0]
-            low = np.floor(middle - 1.2 * np.asarray(radii) - corner).astype(int)
-            high = np.ceil(middle + 1.2 * np.asarray(radii) - corner).astype(int) + 1
+            low = np.floor(middle - end * np.asarray(radii) - corner).astype(int)
+            high = np.ceil(middle + end * np.asarray(radii) - corner).astype(int) + 1
             box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
             axes = np.ix_(
                 *[(corner[k] + np.arange(low[k], high[k]) - middle[k]) / radii[k] for k in range(3)]
             )
             radius = np.sqrt(axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2)
-            level[box] = np.maximum(level[box], np.clip((1.15 - radius) / 0.2, 0.0, 1.0))
+            level[box] = np.maximum(level[box], np.clip((end - radius) / edge, 0.0, 1.0))
     return level
 
 

@@ -10,23 +10,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from perfmap.phantom.anatomy import Lattice, draw_seed
-from perfmap.phantom.fields import FloatArray, SmoothField, draw_field, evaluate_on_slice
-from perfmap.phantom.priors import (
-    CORRELATION_LENGTH,
-    DELAY_SPREAD,
-    INDEPENDENT_SHARE,
-    LABELS,
-    LESION_CLASSES,
-    RELATIVE_SPREAD,
-    RESIDUE_LAMBDA,
-    TISSUE,
-    draw,
+from perfmap.phantom.fields import (
+    CORRELATION_OVER_SPACING,
+    FloatArray,
+    SmoothField,
+    draw_field,
+    evaluate_on_slice,
 )
+from perfmap.phantom.priors import LABELS, LESION_CLASSES, TISSUE, draw
+from perfmap.phantom.priors.tissue import PATCHWORK, RELATIVE_SPREAD, VARIATION
 
 VARYING = ("cbv", "mtt", "delay", "t1", "t2star", "t2", "proton_density", "ktrans", "ve")
 """Quantities that vary inside a class; each has its own random field, in this order."""
-TEXTURE_SPACING = 6.0  # mm between control points of the finer field that makes lesions uneven
-SMOOTH_SHARE, TEXTURE_SHARE = 0.6, 0.8  # amplitudes of the two in a lesion's CBV: SD 1 together
 
 
 class TissueParameters(BaseModel):
@@ -48,7 +43,7 @@ class TissueParameters(BaseModel):
     ve: float
     residue_lambda: float
     r2v_factor: float = 1.0
-    cbv_spread: float = RELATIVE_SPREAD["cbv"]
+    cbv_spread: float = RELATIVE_SPREAD["cbv"].value
 
 
 class FieldParameters(BaseModel):
@@ -147,7 +142,7 @@ def draw_tissue(name: str, rng: np.random.Generator, *, field_strength: float) -
         proton_density=draw(prior.proton_density, rng),
         ktrans=draw(prior.ktrans, rng),
         ve=draw(prior.ve, rng),
-        residue_lambda=draw(RESIDUE_LAMBDA, rng),
+        residue_lambda=draw(VARIATION["residue_lambda"], rng),
     )
 
 
@@ -156,8 +151,8 @@ def draw_variation(rng: np.random.Generator) -> FieldParameters:
     return FieldParameters(
         smooth_seed=draw_seed(rng),
         voxel_seed=draw_seed(rng),
-        correlation_length=draw(CORRELATION_LENGTH, rng),
-        delay_spread=draw(DELAY_SPREAD, rng),
+        correlation_length=draw(VARIATION["correlation_length"], rng),
+        delay_spread=draw(VARIATION["delay_spread"], rng),
     )
 
 
@@ -165,11 +160,11 @@ def draw_patchwork(rng: np.random.Generator, *, base_cbv: float) -> PatchworkPar
     """Draw CBV regions that follow no anatomy, around `base_cbv` ml/100 ml."""
     return PatchworkParameters(
         seed=draw_seed(rng),
-        spacing=float(rng.uniform(9.0, 30.0)),
+        spacing=draw(PATCHWORK["spacing"], rng),
         base_cbv=base_cbv,
-        spread=float(rng.uniform(0.15, 0.7)),
-        patch_contrast=float(np.exp(rng.uniform(np.log(0.3), np.log(4.0)))),
-        patch_threshold=float(rng.uniform(0.3, 1.5)),
+        spread=draw(PATCHWORK["spread"], rng),
+        patch_contrast=draw(PATCHWORK["contrast"], rng),
+        patch_threshold=draw(PATCHWORK["threshold"], rng),
     )
 
 
@@ -186,10 +181,9 @@ class Variation:
 
 def prepare_variation(parameters: FieldParameters, patchwork: PatchworkParameters | None) -> Variation:
     """Make the random fields of a subject."""
-    smooth = draw_field(
-        parameters.smooth_seed, spacing=parameters.correlation_length / 1.2, n_components=len(VARYING)
-    )
-    texture = draw_field(parameters.smooth_seed + 1, spacing=TEXTURE_SPACING)
+    spacing = parameters.correlation_length / CORRELATION_OVER_SPACING
+    smooth = draw_field(parameters.smooth_seed, spacing=spacing, n_components=len(VARYING))
+    texture = draw_field(parameters.smooth_seed + 1, spacing=VARIATION["texture_spacing"].value)
     patches = (
         None if patchwork is None else draw_field(patchwork.seed, spacing=patchwork.spacing, n_components=2)
     )
@@ -234,16 +228,14 @@ def slice_rows(
     smooth = evaluate_on_slice(variation.smooth, *plane.along).reshape(len(VARYING), -1)
     rng = np.random.default_rng([variation.parameters.voxel_seed, slice_index])
     white = rng.standard_normal((len(VARYING), len(flat)), dtype=np.float32)
-    blend = (
-        np.float32(np.sqrt(1 - INDEPENDENT_SHARE)) * smooth[:, flat]
-        + np.float32(np.sqrt(INDEPENDENT_SHARE)) * white
-    )
+    alone = VARIATION["independent_share"].value
+    blend = np.float32(np.sqrt(1 - alone)) * smooth[:, flat] + np.float32(np.sqrt(alone)) * white
     patch_cbv = _patch_cbv(variation, plane, flat)
     uneven = blend
     if any(compartment.name in LESION_CLASSES for compartment in compartments):
         texture = evaluate_on_slice(variation.texture, *plane.along).reshape(-1)[flat]
         uneven = blend.copy()
-        uneven[0] = SMOOTH_SHARE * blend[0] + TEXTURE_SHARE * texture
+        uneven[0] = VARIATION["texture_smooth"].value * blend[0] + VARIATION["texture_fine"].value * texture
     parts = []
     for compartment in compartments:
         bells = uneven if compartment.name in LESION_CLASSES else blend
@@ -265,6 +257,7 @@ def _compartment_rows(
 ) -> Rows:
     name, tissue, share = compartment.name, compartment.tissue, compartment.share
     chosen = np.flatnonzero(share > 0)
+    limits = VARIATION["relative_limits"]
     values: dict[str, FloatArray] = {}
     for number, quantity in enumerate(VARYING):
         mean = np.float32(getattr(tissue, quantity))
@@ -274,8 +267,8 @@ def _compartment_rows(
         elif quantity == "cbv" and name.startswith("vessel"):
             values[quantity] = np.full(len(chosen), mean)
         else:
-            spread = tissue.cbv_spread if quantity == "cbv" else RELATIVE_SPREAD[quantity]
-            values[quantity] = mean * np.clip(1 + np.float32(spread) * bell, 0.1, 3.0)
+            spread = tissue.cbv_spread if quantity == "cbv" else RELATIVE_SPREAD[quantity].value
+            values[quantity] = mean * np.clip(1 + np.float32(spread) * bell, limits.low, limits.high)
     if patch_cbv is not None and name != "csf" and not name.startswith("vessel"):
         values["cbv"] = patch_cbv[chosen]
     return Rows(
@@ -293,9 +286,10 @@ def _patch_cbv(variation: Variation, plane: Lattice, flat: NDArray[np.intp]) -> 
     if patchwork is None or variation.patches is None:
         return None
     slow, patch = evaluate_on_slice(variation.patches, *plane.along).reshape(2, -1)[:, flat]
-    inside = np.clip(4.0 * (patch - patchwork.patch_threshold) + 0.5, 0.0, 1.0)
+    inside = np.clip(PATCHWORK["steepness"].value * (patch - patchwork.patch_threshold) + 0.5, 0.0, 1.0)
     log_cbv = np.log(patchwork.base_cbv) + patchwork.spread * slow + np.log(patchwork.patch_contrast) * inside
-    cbv: FloatArray = np.clip(np.exp(log_cbv), 0.1, 25.0).astype(np.float32)
+    limits = PATCHWORK["cbv"]
+    cbv: FloatArray = np.clip(np.exp(log_cbv), limits.low, limits.high).astype(np.float32)
     return cbv
 
 

@@ -17,51 +17,22 @@ from scipy import ndimage
 from perfmap.phantom.anatomy import Placement, draw_seed, to_subject
 from perfmap.phantom.fields import FloatArray
 from perfmap.phantom.geometry import Geometry
-from perfmap.phantom.priors import ANATOMY, draw
+from perfmap.phantom.priors import Prior, draw
+from perfmap.phantom.priors.vessels import (
+    ARTERIES,
+    MIDLINE_CENTRE,
+    SAGITTAL_ANGLES,
+    STEPS,
+    TAPER,
+    VEINS,
+    VESSEL,
+)
 from perfmap.phantom.template import HULL_STEP, load_template
 from perfmap.phantom.tubes import Tube, fill_tubes
 
-WALK_STEP = 1.6  # mm between points of a walked vessel
 _BANK_SEED = 20090  # the bank is one fixed set of cortical vessels; subjects differ by which they take
 _N_SULCAL, _N_BRIDGING, _N_SYLVIAN = 420, 64, 44
-
-# Way-points x, y, z in MNI mm with the radius there in mm. "pair": mirrored at x = 0.
-Waypoints = tuple[tuple[float, float, float, float], ...]
-ARTERIES: tuple[tuple[bool, Waypoints], ...] = (
-    (True, ((9, -40, -70, 1.5), (6, -38, -58, 1.5), (0.5, -32, -50, 1.6))),  # vertebral
-    (False, ((0, -32, -50, 1.7), (1, -29, -40, 1.7), (0, -24, -30, 1.7), (0, -17, -20, 1.6))),  # basilar
-    (True, ((0, -17, -20, 1.2), (8, -16, -18, 1.2), (17, -21, -15, 1.2), (22, -31, -10, 1.1), (20, -44, -4, 1.0),
-            (15, -58, 2, 0.9), (11, -72, 6, 0.8), (9, -86, 6, 0.6))),  # posterior cerebral
-    (True, ((22, 2, -55, 2.3), (20, 0, -44, 2.3), (15, -4, -36, 2.3), (14, 6, -30, 2.2), (14, 8, -24, 2.2),
-            (13, 2, -19, 2.1), (14, 3, -15, 1.9))),  # internal carotid with its siphon
-    (True, ((13, 2, -18, 0.7), (11, -7, -18, 0.7), (9, -15, -18, 0.7))),  # posterior communicating
-    (True, ((14, 3, -15, 1.4), (8, 6, -15, 1.3), (3, 9, -14, 1.2), (2, 18, -12, 1.2), (2, 30, -8, 1.2),
-            (2, 38, 2, 1.1), (2, 37, 14, 1.1), (2, 27, 25, 1.0), (2, 10, 32, 0.9), (2, -10, 35, 0.8),
-            (3, -30, 38, 0.6))),  # anterior cerebral, round the corpus callosum
-    (True, ((2, 37, 14, 0.9), (3, 40, 28, 0.8), (3, 32, 42, 0.7), (3, 14, 52, 0.7), (4, 0, 60, 0.5))),
-    (False, ((3, 9, -14, 0.8), (-3, 9, -14, 0.8))),  # anterior communicating
-    (True, ((14, 3, -15, 1.7), (22, 5, -16, 1.6), (31, 6, -17, 1.6), (38, 3, -14, 1.5))),  # middle cerebral, M1
-    (True, ((38, 3, -14, 1.2), (41, 8, -5, 1.1), (40, 14, 6, 1.0), (43, 12, 14, 0.9), (52, 12, 14, 0.8),
-            (57, 12, 22, 0.7), (54, 14, 34, 0.5))),  # its anterior trunk
-    (True, ((38, 3, -14, 1.3), (41, -4, -6, 1.2), (39, -14, 4, 1.1), (38, -26, 12, 1.0), (46, -30, 17, 0.9),
-            (57, -32, 20, 0.8), (60, -40, 30, 0.7), (54, -52, 42, 0.5))),  # its posterior trunk
-    (True, ((41, -4, -6, 1.0), (44, -14, -3, 0.9), (54, -20, 2, 0.8), (63, -30, 2, 0.7), (62, -46, 0, 0.5))),
-    (True, ((40, 2, 2, 0.9), (39, -6, 14, 0.8), (48, -8, 16, 0.8), (60, -10, 22, 0.7), (58, -14, 38, 0.5))),
-    (True, ((1, -20, -25, 0.7), (12, -27, -24, 0.7), (22, -38, -22, 0.6), (24, -52, -18, 0.5))),  # superior cerebellar
-)  # fmt: skip
-VEINS: tuple[tuple[bool, Waypoints], ...] = (
-    (True, ((5, 2, 14, 0.8), (3, -8, 14, 0.9), (3, -22, 14, 1.0), (2, -34, 10, 1.2), (0, -40, 8, 1.5))),  # internal
-    (True, ((20, 2, -16, 0.7), (17, -14, -12, 0.9), (16, -28, -4, 1.0), (8, -38, 3, 1.2), (0, -42, 7, 1.4))),  # basal
-    (False, ((0, -40, 8, 1.8), (0, -48, 10, 2.0), (0, -58, 4, 2.0), (0, -74, -6, 2.1), (0, -92, -16, 2.3))),  # straight
-    (True, ((0, -98, -17, 2.6), (22, -96, -19, 2.8), (44, -84, -24, 2.9), (58, -64, -28, 3.0), (56, -48, -36, 3.2),
-            (46, -40, -46, 3.2), (34, -34, -58, 3.2))),  # transverse and sigmoid sinus
-    (True, ((60, 0, 10, 0.6), (55, 8, -4, 0.9), (44, 14, -16, 1.0), (30, 10, -22, 1.1))),  # superficial Sylvian
-    (True, ((16, 26, 10, 0.3), (15, 10, 18, 0.4), (9, -2, 16, 0.5), (5, 2, 14, 0.6))),  # septal, thalamostriate
-    (True, ((15, -18, 19, 0.5), (20, -30, 16, 0.9), (23, -38, 8, 1.0), (26, -34, -2, 0.6))),  # choroid plexus
-)  # fmt: skip
-_SAGITTAL_RADIUS = (1.3, 3.4)  # mm, frontal end and torcula
-_SAGITTAL_ANGLES = (25.0, 195.0)  # degrees round the midline from the forehead over the vertex to the occiput
-_MIDLINE_CENTRE = (0.0, -22.0, 8.0)
+_N_SAGITTAL = 24  # points of the sagittal sinus
 
 
 class VesselParameters(BaseModel):
@@ -79,9 +50,9 @@ def draw_vessels(rng: np.random.Generator) -> VesselParameters:
     """Draw the vascular tree of a subject."""
     return VesselParameters(
         seed=draw_seed(rng),
-        radius_scale=draw(ANATOMY["vessel_radius_scale"], rng),
-        artery_share=draw(ANATOMY["artery_share"], rng),
-        vein_share=draw(ANATOMY["vein_share"], rng),
+        radius_scale=draw(VESSEL["radius_scale"], rng),
+        artery_share=draw(VESSEL["artery_share"], rng),
+        vein_share=draw(VESSEL["vein_share"], rng),
     )
 
 
@@ -95,30 +66,48 @@ def cortical_bank() -> tuple[Tube, ...]:
     tubes: list[Tube] = []
     sulcal = _sulcal_points(rng, _N_SULCAL)
     heading = rng.standard_normal(sulcal.shape).astype(np.float32)
-    for number, line in enumerate(_walk(sulcal, heading, n_steps=22, rng=rng)):
-        artery = number % 5 < 2
-        length = int(rng.integers(8, 23))
-        radius = np.linspace(0.55, 0.3, length) if artery else np.linspace(0.4, 0.75, length)
-        tubes.append(Tube(line[:length], radius.astype(np.float32), artery))
+    steps = STEPS["sulcal"]
+    for number, line in enumerate(_walk(sulcal, heading, n_steps=int(steps.high), rng=rng)):
+        artery = number % 5 < 5 * VESSEL["sulcal_arteries"].value
+        length = _length(steps, rng)
+        kind = "sulcal_artery" if artery else "sulcal_vein"
+        tubes.append(Tube(line[:length], _tapered(kind, length), artery))
 
     side = np.where(np.arange(_N_BRIDGING) % 2 == 0, 1.0, -1.0)
-    angle = np.deg2rad(rng.uniform(45.0, 165.0, _N_BRIDGING))
-    start = _on_hull(np.stack([0.12 * side, np.cos(angle), np.sin(angle)], axis=1))
-    heading = np.stack([side, rng.normal(0.15, 0.4, _N_BRIDGING), np.full(_N_BRIDGING, -0.25)], axis=1)
-    for line in _walk(start, heading.astype(np.float32), n_steps=34, rng=rng, depth=-1.0):
-        length = int(rng.integers(14, 35))
-        tubes.append(Tube(line[:length], np.linspace(1.15, 0.5, length).astype(np.float32), False))
+    angle = np.deg2rad(_several(VESSEL["bridging_angle"], rng, _N_BRIDGING))
+    start = _on_hull(np.stack([VESSEL["bridging_side"].value * side, np.cos(angle), np.sin(angle)], axis=1))
+    back, down = VESSEL["bridging_back"], VESSEL["bridging_down"].value
+    heading = np.stack(
+        [side, rng.normal(back.mean, back.sd, _N_BRIDGING), np.full(_N_BRIDGING, down)], axis=1
+    )
+    steps, depth = STEPS["bridging"], VESSEL["bridging_depth"].value
+    for line in _walk(start, heading.astype(np.float32), n_steps=int(steps.high), rng=rng, depth=depth):
+        length = _length(steps, rng)
+        tubes.append(Tube(line[:length], _tapered("bridging_vein", length), False))
 
     side = np.where(np.arange(_N_SYLVIAN) % 2 == 0, 1.0, -1.0)
-    start = np.stack(
-        [48.0 * side, rng.uniform(-32.0, 14.0, _N_SYLVIAN), rng.uniform(0.0, 16.0, _N_SYLVIAN)], axis=1
-    )
-    angle = rng.uniform(-0.6, np.pi + 0.6, _N_SYLVIAN)
-    heading = np.stack([0.4 * side, np.cos(angle), np.sin(angle)], axis=1)
-    for line in _walk(start, heading.astype(np.float32), n_steps=34, rng=rng, depth=-3.0):
-        length = int(rng.integers(14, 35))
-        tubes.append(Tube(line[:length], np.linspace(0.8, 0.35, length).astype(np.float32), True))
+    y, z, angle = (_several(VESSEL[f"sylvian_{name}"], rng, _N_SYLVIAN) for name in ("y", "z", "angle"))
+    start = np.stack([VESSEL["sylvian_side"].value * side, y, z], axis=1)
+    heading = np.stack([VESSEL["sylvian_out"].value * side, np.cos(angle), np.sin(angle)], axis=1)
+    steps, depth = STEPS["sylvian"], VESSEL["sylvian_depth"].value
+    for line in _walk(start, heading.astype(np.float32), n_steps=int(steps.high), rng=rng, depth=depth):
+        length = _length(steps, rng)
+        tubes.append(Tube(line[:length], _tapered("sylvian_artery", length), True))
     return tuple(tubes)
+
+
+def _several(prior: Prior, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    return rng.uniform(prior.low, prior.high, n)
+
+
+def _length(steps: Prior, rng: np.random.Generator) -> int:
+    return int(rng.integers(int(steps.low), int(steps.high) + 1))
+
+
+def _tapered(kind: str, n: int) -> FloatArray:
+    """Radius at each of `n` points, mm."""
+    start, end = TAPER[kind].points[0]
+    return np.linspace(start, end, n).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -129,7 +118,7 @@ def _walk_maps() -> tuple[FloatArray, FloatArray, NDArray[np.float64]]:
     start = np.rint((template.origin - template.hull_origin) / HULL_STEP).astype(int)
     small = template.packed[::HULL_STEP, ::HULL_STEP, ::HULL_STEP, :2].sum(axis=-1, dtype=np.float32) / 255.0
     tissue[tuple(slice(s, s + n) for s, n in zip(start, small.shape, strict=True))] = small
-    tissue = ndimage.gaussian_filter(tissue, 0.7)
+    tissue = ndimage.gaussian_filter(tissue, VESSEL["walk_smoothing"].value)
     maps = [np.stack([volume, *np.gradient(volume, HULL_STEP)]) for volume in (tissue, template.hull)]
     return maps[0].astype(np.float32), maps[1].astype(np.float32), template.hull_origin
 
@@ -142,9 +131,10 @@ def _sample(maps: FloatArray, origin: NDArray[np.float64], points: FloatArray) -
 def _sulcal_points(rng: np.random.Generator, n: int) -> FloatArray:
     """Random points in the CSF between the gyri."""
     tissue, hull, origin = _walk_maps()
-    sulcus = (tissue[0] < 0.8) & (hull[0] < -2.0) & (hull[0] > -18.0)
+    depth = VESSEL["sulcus_depth"]
+    sulcus = (tissue[0] < VESSEL["sulcus_tissue"].value) & (hull[0] < depth.high) & (hull[0] > depth.low)
     places = np.argwhere(sulcus)
-    places = places[origin[2] + HULL_STEP * places[:, 2] > -40.0]
+    places = places[origin[2] + HULL_STEP * places[:, 2] > VESSEL["sulcus_z"].value]
     chosen = places[rng.choice(len(places), size=n, replace=False)]
     points: FloatArray = (origin + HULL_STEP * chosen).astype(np.float32)
     return points
@@ -154,8 +144,9 @@ def _on_hull(directions: NDArray[np.floating]) -> FloatArray:
     """Where rays from the middle of the head leave the brain hull."""
     _, hull, origin = _walk_maps()
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    reach = np.arange(20.0, 120.0, 0.5)
-    points = np.asarray(_MIDLINE_CENTRE) + unit[:, None, :] * reach[:, None]
+    search = VESSEL["hull_search"]
+    reach = np.arange(search.low, search.high, VESSEL["hull_search_step"].value)
+    points = np.asarray(MIDLINE_CENTRE.points[0]) + unit[:, None, :] * reach[:, None]
     outside = (
         _sample(hull[:1], origin, points.reshape(-1, 3).astype(np.float32))[0].reshape(len(unit), -1) > 0
     )
@@ -183,15 +174,18 @@ def _walk(
     line = [points]
     direction = heading / np.linalg.norm(heading, axis=1, keepdims=True)
     for _ in range(n_steps - 1):
-        here = points + np.float32(WALK_STEP) * direction
+        here = points + np.float32(VESSEL["walk_step"].value) * direction
         slope = _sample(tissue, origin, here)[1:].T
-        pull = -6.0 * slope
+        pull = -VESSEL["walk_into_csf"].value * slope
         distance, *normal = _sample(hull, origin, here)
-        wanted = np.minimum(distance, -0.5) if depth is None else np.full_like(distance, depth)
-        pull -= 0.6 * (distance - wanted)[:, None] * np.stack(normal, axis=1)
-        pull *= np.minimum(1.0, 1.2 / np.maximum(np.linalg.norm(pull, axis=1, keepdims=True), 1e-6))
+        shallow = np.minimum(distance, VESSEL["inside_hull"].value)
+        wanted = shallow if depth is None else np.full_like(distance, depth)
+        off = VESSEL["walk_to_depth"].value * (distance - wanted)
+        pull -= off[:, None] * np.stack(normal, axis=1)
+        size = np.linalg.norm(pull, axis=1, keepdims=True)
+        pull *= np.minimum(1.0, VESSEL["walk_pull"].value / np.maximum(size, 1e-6))
         here = here + pull
-        step = here - points + rng.normal(0.0, 0.4, size=here.shape)
+        step = here - points + rng.normal(0.0, VESSEL["walk_turn"].sd, size=here.shape)
         direction = (step / np.linalg.norm(step, axis=1, keepdims=True)).astype(np.float32)
         points = here.astype(np.float32)
         line.append(points)
@@ -199,9 +193,10 @@ def _walk(
 
 
 def _sagittal_sinus() -> Tube:
-    angle = np.deg2rad(np.linspace(*_SAGITTAL_ANGLES, 24))
+    first, last = SAGITTAL_ANGLES.points[0]
+    angle = np.deg2rad(np.linspace(first, last, _N_SAGITTAL))
     points = _on_hull(np.stack([np.zeros_like(angle), np.cos(angle), np.sin(angle)], axis=1))
-    return Tube(points, np.linspace(*_SAGITTAL_RADIUS, len(points)).astype(np.float32), False)
+    return Tube(points, _tapered("sagittal_sinus", len(points)), False)
 
 
 @lru_cache(maxsize=1)
@@ -209,10 +204,10 @@ def named_vessels() -> tuple[Tube, ...]:
     """The large arteries, sinuses and deep veins, as way-points."""
     tubes = [_sagittal_sinus()]
     for artery, table in ((True, ARTERIES), (False, VEINS)):
-        for pair, way in table:
-            array = np.asarray(way, dtype=np.float32)
+        for course in table.values():
+            array = np.asarray(course.points, dtype=np.float32)
             tubes.append(Tube(array[:, :3], array[:, 3], artery))
-            if pair:
+            if course.mirrored:
                 mirror = array[:, :3] * np.asarray([-1, 1, 1], dtype=np.float32)
                 tubes.append(Tube(mirror, array[:, 3], artery))
     return tuple(tubes)
@@ -255,9 +250,9 @@ def vessel_fractions(vessels: VesselParameters, placement: Placement, geometry: 
 
 def _jitter(tube: Tube, rng: np.random.Generator) -> Tube:
     """A person's own course of a named vessel: way-points moved, then a smooth curve through them."""
-    moved = tube.points + rng.normal(0.0, 0.9, size=tube.points.shape)
+    moved = tube.points + rng.normal(0.0, VESSEL["course_jitter"].sd, size=tube.points.shape)
     moved[[0, -1]] = tube.points[[0, -1]]  # ends meet other vessels
-    radius = tube.radius * np.exp(rng.normal(0.0, 0.12))
+    radius = tube.radius * np.exp(rng.normal(0.0, VESSEL["radius_jitter"].sd))
     return Tube(_catmull_rom(moved.astype(np.float32)), _catmull_rom(radius[:, None])[:, 0], tube.artery)
 
 

@@ -17,11 +17,11 @@ FloatArray = NDArray[np.float64]
 DispersionKind = Literal["none", "exponential", "gamma"]
 
 # Parker et al. 2006, doi 10.1002/mrm.21066, Table 1; amplitudes in mM·min, times in min.
-_PARKER_AREA = (0.809, 0.330)
-_PARKER_CENTRE = (0.17046, 0.365)
-_PARKER_WIDTH = (0.0563, 0.132)
-_PARKER_ALPHA, _PARKER_BETA = 1.050, 0.1685
-_PARKER_SLOPE, _PARKER_TAU = 38.078, 0.483
+PARKER_AREA = (0.809, 0.330)
+PARKER_CENTRE = (0.17046, 0.365)
+PARKER_WIDTH = (0.0563, 0.132)
+PARKER_ALPHA, PARKER_BETA = 1.050, 0.1685
+PARKER_SLOPE, PARKER_TAU = 38.078, 0.483
 
 
 def gamma_variate(time: FloatArray, *, arrival: float, alpha: float, beta: float) -> FloatArray:
@@ -107,10 +107,10 @@ def parker(time: FloatArray, *, arrival: float) -> FloatArray:
     """
     minutes = (time - arrival) / 60.0
     curve = np.zeros_like(minutes)
-    for area, centre, width in zip(_PARKER_AREA, _PARKER_CENTRE, _PARKER_WIDTH, strict=True):
+    for area, centre, width in zip(PARKER_AREA, PARKER_CENTRE, PARKER_WIDTH, strict=True):
         curve += area / (width * math.sqrt(2 * math.pi)) * np.exp(-0.5 * ((minutes - centre) / width) ** 2)
-    sigmoid = 1.0 / (1.0 + np.exp(-np.maximum(_PARKER_SLOPE * (minutes - _PARKER_TAU), -50.0)))
-    late = np.where(minutes > 0, _PARKER_ALPHA * np.exp(-_PARKER_BETA * minutes), 0.0)
+    sigmoid = 1.0 / (1.0 + np.exp(-np.maximum(PARKER_SLOPE * (minutes - PARKER_TAU), -50.0)))
+    late = np.where(minutes > 0, PARKER_ALPHA * np.exp(-PARKER_BETA * minutes), 0.0)
     return curve + late * sigmoid
 
 

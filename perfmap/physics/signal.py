@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
+LARGEST_FWHM = 1.7
+"""Voxels, the widest noise that the three-point kernel of `complex_noise_channel` can make."""
 _FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 

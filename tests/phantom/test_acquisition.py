@@ -7,10 +7,10 @@ import pytest
 
 from perfmap.errors import ConfigError
 from perfmap.phantom.acquisition import acquire, draw_acquisition
-from perfmap.phantom.acquisition_priors import ACQUISITION_PRIORS, HELD_OUT
 from perfmap.phantom.contrast import perfused_signal
 from perfmap.phantom.injection import arterial_concentration, slice_offsets
 from perfmap.phantom.motion import move, poses, rotation_matrix
+from perfmap.phantom.priors.acquisition import ACQUISITION, HELD_OUT
 from perfmap.phantom.protocol import (
     AcquisitionParameters,
     ArtefactParameters,
@@ -332,8 +332,8 @@ def test_draws_stay_inside_the_priors_and_outside_the_held_out_ranges() -> None:
     for seed in range(400):
         record = draw_acquisition(np.random.default_rng(seed))
         for name in ("echo_time", "kappa_ex"):
-            low, high = HELD_OUT[name]
-            assert not low <= getattr(record, name) <= high
+            hole = HELD_OUT[name]
+            assert not hole.low <= getattr(record, name) <= hole.high
         assert not 65 <= record.flip_angle <= 72
         assert not 24 <= record.artefacts.snr <= 30
         assert record.residue_family != "lorentzian"
@@ -341,7 +341,7 @@ def test_draws_stay_inside_the_priors_and_outside_the_held_out_ranges() -> None:
         bolus = record.arterial
         fine = np.arange(0, record.n_times * record.time_step, 0.1)
         curve = arterial_concentration(fine, bolus)
-        peak = ACQUISITION_PRIORS["peak"]
+        peak = ACQUISITION["peak"]
         assert peak.low - 0.1 <= curve.max() <= peak.high + 0.1
         assert fine[-1] - 0.1 * curve.argmax() >= 20
         assert curve[fine < 4 * record.time_step].max() < 0.03 * curve.max()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from perfmap.phantom.acquisition_priors import HELD_OUT
 from perfmap.phantom.cohort import PAPER_PARTS, PAPER_PATIENTS, PAPER_SLICES, draw_patient, paper_geometry
 from perfmap.phantom.geometry import upenn_geometry
+from perfmap.phantom.priors.acquisition import HELD_OUT
 
 
 def test_counts_of_the_paper() -> None:
@@ -33,8 +33,8 @@ def test_one_protocol_with_a_spread_and_nothing_held_out() -> None:
     }
     assert fixed == {("gradient-echo", 3.0, 0.030, 1.8, 60.0, 45)}
     for record in records:
-        assert not HELD_OUT["kappa_ex"][0] <= record.kappa_ex <= HELD_OUT["kappa_ex"][1]
-        assert not HELD_OUT["snr"][0] <= record.artefacts.snr <= HELD_OUT["snr"][1]
+        assert not HELD_OUT["kappa_ex"].low <= record.kappa_ex <= HELD_OUT["kappa_ex"].high
+        assert not HELD_OUT["snr"].low <= record.artefacts.snr <= HELD_OUT["snr"].high
         assert record.residue_family == "gamma"
         assert record.artefacts.int16
     assert len({record.artefacts.snr for record in records}) == 30

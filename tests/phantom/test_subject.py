@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 from perfmap.errors import ConfigError
 from perfmap.phantom.drawing import DrawOptions, SubjectParameters, draw_subject, options_of
 from perfmap.phantom.geometry import Geometry, axial_geometry, draw_stack
-from perfmap.phantom.priors import GM_WM_RATIO, HEAD_CLASSES, LABELS, LESION_CLASSES
+from perfmap.phantom.priors import HEAD_CLASSES, LABELS, LESION_CLASSES
+from perfmap.phantom.priors.subject import SUBJECT
 from perfmap.phantom.subject import Subject, build_subject, true_cbv
 from perfmap.phantom.tissue import Rows
 
@@ -231,8 +232,8 @@ def test_no_class_betrays_its_cbv(records: list[SubjectParameters]) -> None:
 
 def test_grey_to_white_is_anything_from_1_2_to_3(records: list[SubjectParameters]) -> None:
     ratio = np.array([r.tissues["gm"].cbv / r.tissues["wm"].cbv for r in records])
-    assert ratio.min() >= GM_WM_RATIO.low - 1e-9
-    assert ratio.max() <= GM_WM_RATIO.high + 1e-9
+    assert ratio.min() >= SUBJECT["gm_wm_ratio"].low - 1e-9
+    assert ratio.max() <= SUBJECT["gm_wm_ratio"].high + 1e-9
     counts, _ = np.histogram(ratio, bins=6, range=(1.2, 3.0))
     assert counts.min() > 0.4 * len(records) / 6
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from perfmap.phantom.anatomy import place
 from perfmap.phantom.geometry import Geometry, axial_geometry
-from perfmap.phantom.priors import ANATOMY
+from perfmap.phantom.priors.vessels import VESSEL
 from perfmap.phantom.template import hull_distance, look_up
 from perfmap.phantom.tubes import Tube, fill_tubes
 from perfmap.phantom.vessels import (
@@ -178,7 +178,7 @@ def test_shares_decide_how_many_vessels_there_are() -> None:
 def test_vessels_are_drawn_within_the_priors_and_built_alike() -> None:
     vessels = draw_vessels(np.random.default_rng(4))
     for name in ("artery_share", "vein_share"):
-        assert ANATOMY[name].low <= getattr(vessels, name) <= ANATOMY[name].high
+        assert VESSEL[name].low <= getattr(vessels, name) <= VESSEL[name].high
     geometry = axial_geometry((48, 48, 2), (4.5, 4.5, 5.0), centre=(0.0, -18.0, 0.0))
     a, b = (vessel_fractions(vessels, place(PLAIN), geometry) for _ in range(2))
     np.testing.assert_array_equal(a, b)
