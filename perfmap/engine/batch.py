@@ -15,13 +15,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from perfmap.engine.batch_case import Dropped, Job, Planned, compute_case, failure, known_requests, plan_case
 from perfmap.engine.cases import Case, Cases
 from perfmap.engine.layout import begin_dataset
 from perfmap.engine.memory import memory_free, memory_needed
 from perfmap.engine.summary import Row, Summary, write_summary
+from perfmap.engine.threads import one_thread_each
 from perfmap.io.lock import locked_folder
 from perfmap.models.card import ModelCard
 from perfmap.models.checkpoint import Checkpoint, load_checkpoint, read_card
@@ -122,7 +121,6 @@ def run_batch(
 
 @functools.lru_cache(maxsize=1)
 def _loaded(model: str, sha256: str) -> Checkpoint:
-    torch.set_num_threads(1)
     return load_checkpoint(Path(model))
 
 
@@ -144,17 +142,15 @@ def _lanes(checkpoint: Checkpoint, n: int) -> Iterator[tuple[Executor, Work]]:
         stop(0, 0)
         return compute_case(planned, job, checkpoint, on_slice=stop)
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     executor = ThreadPoolExecutor(n, thread_name_prefix="case")
     try:
-        yield executor, work
+        with one_thread_each():
+            yield executor, work
     except BaseException:
         stopped.set()
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(before)
 
 
 def _run(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from perfmap.engine.threads import one_thread_each
 from perfmap.preprocess.features import rescale
 from perfmap.preprocess.pipeline import Prepared, network_slice
 from perfmap.preprocess.resample import brain_box, from_matrix
@@ -18,7 +18,9 @@ from perfmap.series import FloatArray
 
 # Slices computed together. Fixed, so that a map does not depend on the number of threads.
 _BLOCK = 4
+_AT_ONCE = 2  # of these go through the network together, so that activations stay in the processor's cache
 _MULTIPLE = 8  # of the edges of a cropped slice
+SliceInput = tuple[FloatArray, FloatArray]  # channels and coverage, of `network_slice`
 
 
 def run_network(
@@ -29,6 +31,7 @@ def run_network(
     device: torch.device,
     threads: int,
     white_level: float | None = None,
+    read: Callable[[int], SliceInput] | None = None,
     on_slice: Callable[[int], None] = lambda done: None,
 ) -> FloatArray:
     """Outputs of a network for some slices, on the series' own matrix.
@@ -44,6 +47,8 @@ def run_network(
     white_level : float, optional
         Mean first-pass integral of white matter, s, where it is known: the network then reads the series in units
         of it. For networks that read the maps beside the curves.
+    read : callable, optional
+        What gives the input of a slice in place of `network_slice`: one who has it already.
     on_slice : callable
         Called with the number of slices done.
 
@@ -54,12 +59,15 @@ def run_network(
     """
     blocks = [list(slices[i : i + _BLOCK]) for i in range(0, len(slices), _BLOCK)]
     done, images = 0, []
-    with _one_thread_each(), ThreadPoolExecutor(max(threads, 1)) as pool:
-        for block, image in zip(
-            blocks,
-            pool.map(lambda b: _run_block(network, prepared, b, device, white_level), blocks),
-            strict=True,
-        ):
+
+    def read_slice(k: int) -> SliceInput:
+        return network_slice(prepared, k) if read is None else read(k)
+
+    def run(block: list[int]) -> FloatArray:
+        return _run_block(network, prepared, [read_slice(k) for k in block], device, white_level)
+
+    with one_thread_each(), ThreadPoolExecutor(max(threads, 1)) as pool:
+        for block, image in zip(blocks, pool.map(run, blocks), strict=True):
             images.append(image)
             done += len(block)
             on_slice(done)
@@ -83,14 +91,17 @@ def white_matter_probability(outputs: FloatArray) -> FloatArray:
 def _run_block(
     network: nn.Module,
     prepared: Prepared,
-    block: list[int],
+    read: list[SliceInput],
     device: torch.device,
     white_level: float | None,
 ) -> FloatArray:
-    inputs = prepared.inputs
-    read = [network_slice(prepared, k) for k in block]
-    channels = np.stack([image for image, _ in read])  # (b, c, h, w)
-    context = prepared.context
+    inputs, context = prepared.inputs, prepared.context
+    whole = read[0][0].shape[-1]
+    box: tuple[slice, slice] = (slice(None), slice(None))
+    if inputs.features == "curves+maps":  # such networks are trained on slices cropped to the brain
+        covered = np.any([coverage > 0 for _, coverage in read], axis=0)
+        box = brain_box(covered, multiple=_MULTIPLE)
+    channels = np.stack([image[:, box[0], box[1]] for image, _ in read])  # (b, c, h, w)
     if white_level is not None:
         channels, context = rescale(
             channels,
@@ -99,15 +110,12 @@ def _run_block(
             n_times=inputs.n_times,
             white_matter_known=True,
         )
-    whole = channels.shape[-1]
-    box: tuple[slice, slice] = (slice(None), slice(None))
-    if inputs.features == "curves+maps":  # such networks are trained on slices cropped to the brain
-        covered = np.any([coverage > 0 for _, coverage in read], axis=0)
-        box = brain_box(covered, multiple=_MULTIPLE)
-    cropped = torch.from_numpy(np.ascontiguousarray(channels[..., box[0], box[1]]))
-    told = torch.from_numpy(np.repeat(context[None], len(block), axis=0))
-    with torch.inference_mode():
-        output = network(cropped.to(device), told.to(device)).float().cpu().numpy()
+    told = np.repeat(context[None], _AT_ONCE, axis=0)
+    # The layout in which the default network is fastest.
+    layout = torch.channels_last if inputs.features == "curves+maps" else torch.contiguous_format
+    output = np.concatenate(
+        [_through(network, part, told[: len(part)], device, layout) for part in _parts(channels)]
+    )
     if output.ndim == 3:
         output = output[:, None]
     images = np.zeros((*output.shape[:2], whole, whole), dtype=np.float32)
@@ -121,17 +129,22 @@ def _run_block(
     )
 
 
+def _parts(channels: FloatArray) -> list[FloatArray]:
+    return [channels[i : i + _AT_ONCE] for i in range(0, len(channels), _AT_ONCE)]
+
+
+def _through(
+    network: nn.Module,
+    channels: FloatArray,
+    told: FloatArray,
+    device: torch.device,
+    layout: torch.memory_format,
+) -> FloatArray:
+    images = torch.from_numpy(channels).contiguous(memory_format=layout).to(device)
+    with torch.inference_mode():
+        return np.asarray(network(images, torch.from_numpy(told).to(device)).float().cpu().numpy())
+
+
 def filled_slices(mask: NDArray[np.bool_], axis: int) -> list[int]:
     """Slices that hold brain."""
     return [k for k, plane in enumerate(np.moveaxis(mask, axis, 0)) if plane.any()]
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """PyTorch computes with one thread inside, as many blocks run side by side; restored afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

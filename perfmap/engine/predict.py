@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from perfmap.engine.device import choose_device
-from perfmap.engine.forward import filled_slices, run_network, white_matter_probability
+from perfmap.engine.forward import SliceInput, filled_slices, run_network, white_matter_probability
+from perfmap.engine.threads import one_thread_each
 from perfmap.errors import InputError, ModelError
 from perfmap.models.card import InputContract
 from perfmap.models.checkpoint import Checkpoint
@@ -20,7 +21,7 @@ from perfmap.preprocess.brain import voxel_size
 from perfmap.preprocess.measures import measure_series
 from perfmap.preprocess.motion import MotionReport, correct_motion, estimate_displacement
 from perfmap.preprocess.one_bolus import OneBolus, one_bolus
-from perfmap.preprocess.pipeline import Prepared, prepare_series
+from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
 from perfmap.preprocess.white_matter import WhiteMatter, estimate_white_matter
 from perfmap.series import FloatArray, Series, Volume
 
@@ -117,6 +118,28 @@ def predict(
     ModelError
         If the network gives values that are not finite.
     """
+    with one_thread_each():
+        return _predict(
+            series,
+            checkpoint,
+            config,
+            mask=mask,
+            threads=threads,
+            in_place=in_place,
+            on_slice=on_slice,
+        )
+
+
+def _predict(
+    series: Series,
+    checkpoint: Checkpoint,
+    config: PredictConfig,
+    *,
+    mask: NDArray[np.bool_] | None,
+    threads: int,
+    in_place: bool,
+    on_slice: Callable[[int, int], None],
+) -> Prediction:
     device = choose_device(config.device)
     part = _part_read(series, checkpoint.card.inputs, config.bolus, mask)
     series = part.series
@@ -127,7 +150,8 @@ def predict(
     filled = filled_slices(prepared.mask, prepared.axis)
     skipped = prepared.n_slices - len(filled)
     corrects = prepared.inputs.features == "curves+maps"
-    first = _white_matter_by_network(network, prepared, filled, device, threads) if corrects else None
+    kept: dict[int, SliceInput] = {}
+    first = _white_matter_by_network(network, prepared, filled, device, threads, kept) if corrects else None
     outputs = run_network(
         network,
         prepared,
@@ -135,6 +159,7 @@ def predict(
         device=device,
         threads=threads,
         white_level=first.level if first else None,
+        read=lambda k: kept.pop(k, None) or network_slice(prepared, k),
         on_slice=lambda done: on_slice(skipped + done, prepared.n_slices),
     )
     array = _volume(prepared, filled, outputs[:, 0]) * np.float32(checkpoint.card.outputs.scale)
@@ -193,11 +218,20 @@ def _volume(prepared: Prepared, slices: Sequence[int], planes: FloatArray) -> Fl
 
 
 def _white_matter_by_network(
-    network: torch.nn.Module, prepared: Prepared, filled: list[int], device: torch.device, threads: int
+    network: torch.nn.Module,
+    prepared: Prepared,
+    filled: list[int],
+    device: torch.device,
+    threads: int,
+    kept: dict[int, SliceInput],
 ) -> WhiteMatter | None:
     """White matter as the network sees it at a first look at some slices; the estimate by shape if it sees none."""
     few = [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, _FIRST_LOOK).round().astype(int))]
-    outputs = run_network(network, prepared, few, device=device, threads=threads)
+
+    def read(k: int) -> SliceInput:
+        return kept.setdefault(k, network_slice(prepared, k))
+
+    outputs = run_network(network, prepared, few, device=device, threads=threads, read=read)
     found = _white_matter_of(prepared, few, outputs)
     if found is None:
         try:

@@ -167,6 +167,28 @@ def fit_bsw(
     return fit_bidirectional(delta_r2star, reference, time_step=time_step, window=window, kep_grid=(0.0,))
 
 
+def bsw_k2(
+    delta_r2star: NDArray[np.floating], reference: ArrayLike, *, time_step: float, window: slice | None = None
+) -> NDArray[np.float64]:
+    """K2 of `fit_bsw` alone, in one product: for those who need no corrected curves.
+
+    Parameters
+    ----------
+    delta_r2star, reference, time_step, window
+        As in `fit_bsw`; the reference is not flat.
+
+    Returns
+    -------
+    ndarray, float64, shape (...)
+        1/s.
+    """
+    r = np.asarray(reference, dtype=float)
+    used = slice(None) if window is None else window
+    design = np.stack([r, -cumulative_integral(r, time_step=time_step)], axis=1)[used]
+    weights = np.linalg.solve(design.T @ design, design.T)[1]  # (t,)
+    return np.asarray(delta_r2star[..., used] @ weights)
+
+
 def fit_bidirectional(
     delta_r2star: NDArray[np.floating],
     reference: ArrayLike,

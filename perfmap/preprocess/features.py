@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from perfmap.errors import InputError
 from perfmap.physics.bolus import Bolus, first_pass_integral, mend_spikes
-from perfmap.physics.leakage import cumulative_integral, fit_bsw, non_enhancing
+from perfmap.physics.leakage import bsw_k2, cumulative_integral, non_enhancing
 from perfmap.preprocess.normalize import LIMIT, REFERENCE_DURATION
 from perfmap.series import FloatArray, Series
 
@@ -117,7 +117,7 @@ def feature_maps(
     first_pass = first_pass_integral(ratio, bolus, time_step=time_step)
     leaked = np.zeros_like(first_pass)
     if reference is not None:
-        k2 = fit_bsw(ratio, reference, time_step=time_step, window=steady).k2
+        k2 = bsw_k2(ratio, reference, time_step=time_step, window=steady)
         leak = cumulative_integral(reference, time_step=time_step)
         leaked = (k2 * float(first_pass_integral(leak, bolus, time_step=time_step))).astype(np.float32)
     n_late = max(ratio.shape[1] // 10, 3)
@@ -178,12 +178,13 @@ def rescale(
     channels, context : ndarray
         New arrays.
     """
-    channels, context = channels.copy(), context.copy()
+    context, log_factor = context.copy(), np.float32(np.log(factor))
     place = {name: n_times + i for i, name in enumerate(MAPS)}
-    proportional = [*range(n_times), *(place[name] for name in SCALED)]
-    channels[..., proportional, :, :] *= np.float32(factor)
+    factors = np.ones(channels.shape[-3], dtype=np.float32)
+    factors[[*range(n_times), *(place[name] for name in SCALED)]] = factor
+    channels = channels * factors[:, None, None]
     inside = channels[..., place["brightness"], :, :] > 0
-    channels[..., place["noise"], :, :] += np.where(inside, np.float32(np.log(factor)), np.float32(0))
-    context[n_times + SCALARS.index("log_scale")] -= np.float32(np.log(factor))
+    channels[..., place["noise"], :, :] += np.where(inside, log_factor, np.float32(0))
+    context[n_times + SCALARS.index("log_scale")] -= log_factor
     context[n_times + SCALARS.index("white_matter_known")] = float(white_matter_known)
     return channels, context

@@ -159,6 +159,23 @@ def _brain_parts(bright: Mask, edges: Size, drop: FloatMap | None) -> Mask:
     of every slice: slices are thick, so an orbit hangs on the frontal lobe of the slice above. A voxel belongs
     to the nearest piece in its slice, and growth past the opening stays in its slice, where bone parts brain and scalp.
     """
+    box = _box(bright)  # nothing outside of it is looked at, nor changes a distance inside of it
+    brain = np.zeros_like(bright)
+    brain[box] = _brain_parts_of(bright[box], edges, None if drop is None else drop[box])
+    return brain
+
+
+def _box(mask: Mask) -> tuple[slice, ...]:
+    """The smallest box around a mask with a dark voxel on every side, where the volume has one."""
+    sides = []
+    for axis in range(mask.ndim):
+        places = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        first, last = (int(places[0]), int(places[-1])) if places.size else (0, mask.shape[axis] - 1)
+        sides.append(slice(max(first - 1, 0), last + 2))
+    return tuple(sides)
+
+
+def _brain_parts_of(bright: Mask, edges: Size, drop: FloatMap | None) -> Mask:
     for radius in _BRIDGES:
         shrunk = shrink(bright, edges, by=radius)
         cores, n_cores = ndimage.label(shrunk)

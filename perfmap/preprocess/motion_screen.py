@@ -28,8 +28,7 @@ FEW_SLICES = 4  # below this many slices only motion within the slice can be tol
 class MotionScreen:
     """Everything about the head at rest that the fit of a volume needs; made by `MotionScreen.of`."""
 
-    factors: list[int]
-    sigma: list[float]
+    small: tuple[FloatArray, ...]
     where: tuple[NDArray[np.intp], ...]
     level: float
     design: NDArray[np.float64]
@@ -50,6 +49,7 @@ class MotionScreen:
         voxel_size : tuple of float
             Edge lengths of a voxel along x, y and z, mm.
         """
+        volume_shape = fixed.shape
         factors = [_shrink(edge, n) for edge, n in zip(voxel_size, fixed.shape, strict=True)]
         fixed = _pooled(np.nan_to_num(fixed, posinf=0.0, neginf=0.0), factors)
         head = _pooled(head.astype(np.float32), factors) > 0.5
@@ -78,7 +78,12 @@ class MotionScreen:
         ):  # through them nothing can be told
             seen[3 + axis] = False
             seen[[a for a in range(3) if a != axis]] = False
-        return cls(factors, sigma, where, level, np.column_stack([nuisance, rigid[:, seen]]), seen)
+        small = tuple(
+            _shrinking(n, factor, width)
+            for n, factor, width in zip(volume_shape, factors, sigma, strict=True)
+        )
+        design = np.ascontiguousarray(np.column_stack([nuisance, rigid[:, seen]]).T)
+        return cls(small, where, level, design, seen)
 
     def fit(self, volume: FloatArray) -> NDArray[np.float64]:
         """Rigid motion of a volume of shape (x, y, z) against the head at rest, to first order.
@@ -88,8 +93,9 @@ class MotionScreen:
         ndarray, float64, shape (6,)
             Rotations about x, y, z (rad) and translations along x, y, z (mm); 0 for what few slices cannot tell.
         """
-        pooled = _pooled(np.nan_to_num(volume, posinf=0.0, neginf=0.0), self.factors)
-        values = ndimage.gaussian_filter(pooled, self.sigma)[self.where].astype(np.float64) / self.level
+        if not np.isfinite(volume.sum(dtype=np.float64)):
+            volume = np.nan_to_num(volume, posinf=0.0, neginf=0.0)
+        values = _shrunk(volume, self.small)[self.where].astype(np.float64) / self.level
         found = np.zeros(6)
         if not self.seen.any():
             return found
@@ -113,13 +119,27 @@ def _pooled(volume: FloatArray, factors: list[int]) -> FloatArray:
     return volume
 
 
+def _shrinking(n: int, factor: int, sigma: float) -> FloatArray:
+    """Pooling and smoothing along an axis of length n, both linear, as one matrix. Shape (n // factor, n)."""
+    pooled = _pooled(np.eye(n, dtype=np.float32), [factor, 1]).astype(np.float64)
+    return np.asarray(ndimage.gaussian_filter1d(pooled, sigma, axis=0) if sigma else pooled, dtype=np.float32)
+
+
+def _shrunk(volume: FloatArray, small: tuple[FloatArray, ...]) -> FloatArray:
+    """A volume through one such matrix an axis; from the axis that lies closest in memory."""
+    x, y, z = small
+    along = np.matmul(y, volume.T.astype(np.float32, copy=False) @ x.T)  # (z, y', x')
+    return np.asarray(np.tensordot(z, along, axes=(1, 0)).T)
+
+
 def _robust_fit(design: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Robust least squares; `design` has shape (unknowns, n)."""
     weights: NDArray[np.floating] = np.ones(len(values))
-    solution: NDArray[np.floating] = np.zeros(design.shape[1])
+    solution: NDArray[np.floating] = np.zeros(len(design))
     for _ in range(_ROUNDS + 1):
-        weighted = design * weights[:, None]
-        solution = np.linalg.lstsq(weighted.T @ design, weighted.T @ values, rcond=None)[0]
-        residual = np.abs(values - design @ solution)
+        weighted = design * weights
+        solution = np.linalg.lstsq(weighted @ design.T, weighted @ values, rcond=None)[0]
+        residual = np.abs(values - solution @ design)
         limit = _ROBUST * 1.4826 * float(np.median(residual)) + 1e-12
         weights = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
     return np.asarray(solution, dtype=np.float64)

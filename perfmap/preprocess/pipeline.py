@@ -144,7 +144,7 @@ def prepare_series(
     usable = validity == Validity.VALID
     for k, signal in enumerate(_slices(series, axis)):
         where = np.moveaxis(usable, axis, 0)[k]
-        ratio = log_ratio(signal[where], bolus)
+        ratio = log_ratio(curves_of(signal, where), bolus)
         np.moveaxis(first_pass, axis, 0)[k][where] = first_pass_integral(
             ratio, bolus, time_step=series.time_step
         )
@@ -159,7 +159,7 @@ def prepare_series(
     context, reference = time_mapping.valid, None
     if inputs.features == "curves+maps":
         context = np.concatenate([context, protocol_scalars(series, bolus, scale=scale)])
-        sample = mend_spikes(log_ratio(series.signal[sample_voxels(usable)], bolus), bolus)
+        sample = mend_spikes(log_ratio(curves_of(series.signal, sample_voxels(usable)), bolus), bolus)
         reference = leakage_reference(sample, bolus, time_step=series.time_step)
     if not inputs.scale_invariant:
         notes.append(
@@ -198,7 +198,7 @@ def network_slice(prepared: Prepared, k: int) -> tuple[FloatArray, FloatArray]:
     signal = np.moveaxis(prepared.series.signal, axis, 0)[k]
     mask = np.moveaxis(prepared.mask, axis, 0)[k]
     baseline = np.moveaxis(prepared.baseline, axis, 0)[k][mask]
-    ratio = log_ratio(signal[mask], bolus)
+    ratio = log_ratio(curves_of(signal, mask), bolus)
     parts = []
     if inputs.features == "curves+maps":
         parts.append(
@@ -215,11 +215,25 @@ def network_slice(prepared: Prepared, k: int) -> tuple[FloatArray, FloatArray]:
         ratio = mend_spikes(ratio, bolus)
     gridded = prepared.time_mapping(ratio)
     parts.insert(0, normalise(gridded, baseline, inputs, scale=prepared.scale))
-    values = np.concatenate(parts, axis=1)
-    channels = np.zeros((*mask.shape, values.shape[1]), dtype=np.float32)
-    channels[mask] = values
-    image, coverage = to_matrix(channels, mask, working_matrix(prepared), inputs.interpolation)
+    channels = np.zeros((sum(part.shape[1] for part in parts), *mask.shape), dtype=np.float32)
+    inside = np.nonzero(mask)
+    for plane, values in zip(channels, (values for part in parts for values in part.T), strict=True):
+        plane[inside] = values
+    edge = working_matrix(prepared)
+    if edge == max(mask.shape):  # the series' own matrix: nothing is resampled
+        return _centred(channels, edge), _centred(mask.astype(np.float32)[None], edge)[0]
+    image, coverage = to_matrix(np.moveaxis(channels, 0, 2), mask, edge, inputs.interpolation)
     return np.ascontiguousarray(np.moveaxis(image, 2, 0)), coverage
+
+
+def _centred(channels: FloatArray, edge: int) -> FloatArray:
+    """Planes of shape (c, x, y) in the middle of square ones, as `to_matrix` places them."""
+    if channels.shape[1:] == (edge, edge):
+        return channels
+    square = np.zeros((len(channels), edge, edge), dtype=np.float32)
+    x, y = ((edge - n) // 2 for n in channels.shape[1:])
+    square[:, x : x + channels.shape[1], y : y + channels.shape[2]] = channels
+    return square
 
 
 def working_matrix(prepared: Prepared) -> int:
@@ -234,7 +248,19 @@ def working_matrix(prepared: Prepared) -> int:
 
 def mean_curve(series: Series, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mean signal over a mask, volume by volume, so that no second series is held. Shape (t,)."""
-    return np.array([series.signal[..., t][mask].mean(dtype=np.float64) for t in range(series.n_times)])
+    inside = np.flatnonzero(mask.T)  # in the order in which a file is read, so that memory is read in order
+    return np.array(
+        [series.signal[..., t].T.reshape(-1)[inside].mean(dtype=np.float64) for t in range(series.n_times)]
+    )
+
+
+def curves_of(signal: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
+    """Curves of the voxels of a mask, ``signal[mask]``, read volume by volume as they lie in memory. Shape (n, t)."""
+    inside = np.nonzero(mask)
+    curves = np.empty((signal.shape[-1], len(inside[0])), dtype=signal.dtype)
+    for t, row in enumerate(curves):
+        row[:] = signal[..., t][inside]
+    return curves.T
 
 
 def _slices(series: Series, axis: int) -> Iterator[FloatArray]:
@@ -243,20 +269,27 @@ def _slices(series: Series, axis: int) -> Iterator[FloatArray]:
 
 def finite_voxels(series: Series) -> NDArray[np.bool_]:
     """Voxels that are finite at all times. Shape (x, y, z)."""
-    finite = np.ones(series.signal.shape[:3], dtype=bool)
-    for t in range(series.n_times):
-        finite &= np.isfinite(series.signal[..., t])
-    return finite
+    with np.errstate(
+        invalid="ignore"
+    ):  # a sum over time is finite where every summand is: float32 cannot overflow it
+        return np.asarray(np.isfinite(_total(series)))
+
+
+def _total(series: Series) -> NDArray[np.float64]:
+    """Sum over time, volume by volume. Shape (x, y, z)."""
+    total = series.signal[..., 0].astype(np.float64)
+    for t in range(1, series.n_times):
+        total += series.signal[..., t]
+    return total
 
 
 def _refuse_empty(series: Series, finite: NDArray[np.bool_]) -> None:
     if not finite.any():
         raise InputError("no voxel of the series is finite at all times; export it again")
-    first = series.signal[..., 0][finite]
-    low, high = float(first.min()), float(first.max())
-    for t in range(1, series.n_times):
-        values = series.signal[..., t][finite]
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    low, high = np.inf, -np.inf
+    for t in range(series.n_times):
+        volume = series.signal[..., t] if finite.all() else series.signal[..., t][finite]
+        low, high = min(low, float(volume.min())), max(high, float(volume.max()))
     if low == high:
         raise InputError(f"every voxel of the series is {low:g}: it is constant or empty; export it again")
     if high <= 0:
@@ -267,10 +300,9 @@ def _refuse_empty(series: Series, finite: NDArray[np.bool_]) -> None:
 
 def rough_head(series: Series, finite: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Voxels brighter than a third of the head's typical brightness in the mean over time."""
-    mean = np.zeros(finite.shape, dtype=np.float32)
-    for t in range(series.n_times):
-        mean += np.where(finite, series.signal[..., t], 0)
-    bright = mean > np.percentile(mean, 95) / 3
+    with np.errstate(invalid="ignore"):
+        total = np.where(finite, _total(series), 0).astype(np.float32)
+    bright = total > np.percentile(total, 95) / 3
     return np.asarray(bright & finite)
 
 

@@ -12,6 +12,7 @@ from perfmap.errors import InputError
 from perfmap.physics.bolus import Bolus
 from perfmap.physics.leakage import (
     KEP_GRID,
+    bsw_k2,
     cumulative_integral,
     dual_echo_delta_r2star,
     fit_bidirectional,
@@ -196,3 +197,11 @@ def test_measured_glioma_with_strong_leakage(echoes: str, before: float, after: 
     assert np.trapezoid(curve) / unit == pytest.approx(before, abs=0.01)
     assert np.trapezoid(fit.corrected) / unit == pytest.approx(after, abs=0.01)
     assert float(fit.k2) == pytest.approx(k2, abs=2e-4)
+
+
+def test_k2_alone_is_that_of_the_whole_fit(reference: np.ndarray) -> None:
+    curves = np.random.default_rng(0).normal(reference, 0.3, (50, reference.size))
+    window = slice(3, None)
+    whole = fit_bsw(curves, reference, time_step=STEP, window=window)
+    alone = bsw_k2(curves, reference, time_step=STEP, window=window)
+    np.testing.assert_allclose(alone, whole.k2, rtol=1e-9, atol=1e-12)

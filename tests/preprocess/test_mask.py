@@ -189,3 +189,14 @@ def test_refusals_say_what_was_wanted() -> None:
         brain_mask(np.ones((8, 8, 2)), voxel_size=NATIVE, drop=np.ones((8, 8)))
     with pytest.raises(ConfigError, match="otsu, niblack, cusum, deepbet"):
         brain_mask(np.ones((8, 8, 2)), voxel_size=NATIVE, method="magic")
+
+
+def test_an_empty_border_around_the_field_of_view_changes_nothing() -> None:
+    baseline, truth, drop = head(n_slices=6)
+    mask = brain_mask(baseline, voxel_size=NATIVE, drop=drop)
+    margin = ((20, 9), (0, 30), (0, 0))
+    wide = brain_mask(np.pad(baseline, margin), voxel_size=NATIVE, drop=np.pad(drop, margin))
+    inner = wide[20 : 20 + 128, :128]
+    assert wide.sum() == inner.sum()
+    assert dice(inner, mask) > 0.995
+    assert dice(inner, truth) > 0.9

@@ -7,7 +7,8 @@ import pytest
 
 from perfmap.errors import InputError
 from perfmap.models.card import InputContract
-from perfmap.preprocess.pipeline import Validity, network_slice, prepare_series
+from perfmap.preprocess.pipeline import Validity, curves_of, mean_curve, network_slice, prepare_series
+from perfmap.preprocess.resample import to_matrix
 from tests.heads import GREY, WHITE, head_series
 
 INPUTS = InputContract(matrix=64)
@@ -126,3 +127,29 @@ def test_no_bolus_is_said_so() -> None:
     still *= np.random.default_rng(0).normal(1, 0.01, still.shape).astype(np.float32)
     with pytest.raises(InputError, match="no bolus"):
         prepare_series(replace(series, signal=still), INPUTS)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_curves_are_those_that_the_mask_selects_however_the_series_lies_in_memory(order: str) -> None:
+    series, nrcbv = head_series(shape=(20, 24, 3))
+    signal = np.array(series.signal, order=order)
+    inside = nrcbv > 0
+    assert np.array_equal(curves_of(signal, inside), signal[inside])
+    curve = mean_curve(replace(series, signal=signal), inside)
+    np.testing.assert_allclose(curve, signal[inside].mean(axis=0, dtype=float), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(48, 64, 3), (64, 40, 3), (64, 64, 3)])
+def test_the_native_matrix_is_read_as_resampling_to_the_same_size_would(
+    shape: tuple[int, int, int],
+) -> None:
+    series, nrcbv = head_series(shape=shape)
+    prepared = prepare_series(series, InputContract(matrix=64), mask=nrcbv > 0)
+    image, coverage = network_slice(prepared, 1)
+    mask = prepared.mask[:, :, 1]
+    x, y = ((64 - n) // 2 for n in mask.shape)
+    planes = np.moveaxis(image[:, x : x + mask.shape[0], y : y + mask.shape[1]], 0, 2)
+    resampled, covered = to_matrix(planes, mask, 64, "linear")
+    assert np.array_equal(coverage, covered)
+    assert np.array_equal(image, np.moveaxis(resampled, 2, 0))
+    assert image.any()
