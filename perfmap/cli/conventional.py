@@ -82,6 +82,10 @@ def conventional(
             help="Of several boluses in one series, the N-th; the last full one if not given.",
         ),
     ] = None,
+    grid: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Interpolated images: compute on the grid acquired, or stored."),
+    ] = "acquired",
     time_step: Annotated[
         float | None,
         typer.Option(metavar="S", help="Interval between two volumes, s; wins over header and sidecar."),
@@ -123,6 +127,7 @@ def conventional(
         motion_correction=motion_correction,
         mask_method=mask_method,
         bolus=bolus,
+        grid=grid,
     )
     if json not in (None, "-"):
         check_output(Path(str(json)), inputs=[input_path], overwrite=overwrite)

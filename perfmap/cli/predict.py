@@ -29,6 +29,13 @@ class Prefer(StrEnum):
     MOCO = "moco"
 
 
+class Grid(StrEnum):
+    """What interpolated images are computed on."""
+
+    ACQUIRED = "acquired"
+    STORED = "stored"
+
+
 class MotionCorrection(StrEnum):
     """When volumes are registered."""
 
@@ -98,6 +105,12 @@ def predict(
             help="Of several boluses in one series, the N-th; the last full one if not given.",
         ),
     ] = None,
+    grid: Annotated[
+        Grid,
+        typer.Option(
+            help="Images that the scanner interpolated: compute on the acquired grid, or as stored."
+        ),
+    ] = Grid.ACQUIRED,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a PNG of the map beside the plain integral.")
     ] = None,
@@ -181,7 +194,11 @@ def predict(
     logger = logging.getLogger("perfmap")
     choose_device(device)
     config = PredictConfig(
-        device=device, outside_is_nan=nan, motion_correction=motion_correction.value, bolus=bolus
+        device=device,
+        outside_is_nan=nan,
+        motion_correction=motion_correction.value,
+        bolus=bolus,
+        grid=grid.value,
     )
     timing = Timing(time_step, repetition_time, echo_time)
     if dicom is None and dicom_form is not None:

@@ -75,6 +75,8 @@ class ConventionalConfig(BaseModel):
         Of the k-means.
     bolus : int or None
         Which bolus of a series with several is read, counted from 1; None takes the last full one.
+    grid : {"acquired", "stored"}
+        On which grid images that the scanner interpolated are computed; maps lie on the stored one always.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +91,7 @@ class ConventionalConfig(BaseModel):
     mask_method: str = "otsu"
     seed: int = Field(default=0, ge=0)
     bolus: int | None = Field(default=None, ge=1)
+    grid: Literal["acquired", "stored"] = "acquired"
 
     @model_validator(mode="after")
     def _maps_fit_method(self) -> ConventionalConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import perfmap
+from perfmap.engine.acquired_matrix import acquired_matrix
 from perfmap.engine.conventional import Conventional, conventional
 from perfmap.engine.conventional_config import ConventionalConfig
+from perfmap.engine.provenance import describe_grid
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.curve import read_curve
 from perfmap.io.files import check_output, sweep_partial
 from perfmap.io.nifti import read_series, read_volume, write_volume
-from perfmap.io.sidecar import sha256_of, sidecar_path, write_json
+from perfmap.io.sidecar import read_sidecar, sha256_of, sidecar_path, write_json
+from perfmap.preprocess.acquired_grid import WorkingGrid, working_grid
 from perfmap.quantities import QUANTITIES, RESEARCH_ONLY
-from perfmap.series import Series
+from perfmap.series import Series, Volume
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,28 @@ def conventional_file(
         repetition_time=inputs.repetition_time,
         echo_time=inputs.echo_time,
     )
+    acquired = acquired_matrix(read_sidecar(input_path), series) if config.grid == "acquired" else None
+    grid = working_grid(series, acquired)
+    second_echo = read_series(inputs.second_echo) if inputs.second_echo else None
+    if second_echo is not None and second_echo.signal.shape == series.signal.shape:
+        second_echo = grid.like(second_echo)
+    mask = _mask(inputs.mask, series)
+    nawm = _mask(inputs.nawm, series)
     result = conventional(
-        series,
+        grid.series,
         config,
-        mask=_mask(inputs.mask, series),
-        aif=_arterial(inputs.aif, series),
-        nawm=_mask(inputs.nawm, series),
-        second_echo=read_series(inputs.second_echo) if inputs.second_echo else None,
+        mask=None if mask is None else grid.mask(mask),
+        aif=_arterial(inputs.aif, series, grid),
+        nawm=None if nawm is None else grid.mask(nawm),
+        second_echo=second_echo,
+    )
+    result = replace(
+        result,
+        maps={name: _on_stored_grid(grid, volume, result, mask) for name, volume in result.maps.items()},
+        notes=(*([grid.note] if grid.note else []), *result.notes),
     )
     computed = time.monotonic()
-    record = describe(series, result, config, inputs, input_path)
+    record = describe(series, result, config, inputs, input_path, grid)
     for name, path in paths.items():
         write_json({**_quantity(name), **record}, sidecar_path(path), overwrite=overwrite)
         write_volume(result.maps[name], path, grid=series.grid, overwrite=overwrite)
@@ -137,6 +152,7 @@ def describe(
     config: ConventionalConfig,
     inputs: ConventionalInputs,
     input_path: Path,
+    grid: WorkingGrid,
 ) -> dict[str, Any]:
     """What all sidecars of a run share: the same for the same input, settings and version.
 
@@ -158,6 +174,8 @@ def describe(
     }
     if result.boluses:
         found["boluses"] = result.boluses
+    if acquired := describe_grid(grid):
+        found["acquired_grid"] = acquired
     return {
         "Warning": RESEARCH_ONLY,
         "GeneratedBy": {"Name": "perfmap", "Version": perfmap.__version__},
@@ -191,8 +209,25 @@ def _mask(path: Path | None, series: Series) -> NDArray[np.bool_] | None:
     return np.asarray(mask)
 
 
-def _arterial(aif: str | None, series: Series) -> ArrayLike | None:
+def _arterial(aif: str | None, series: Series, grid: WorkingGrid) -> ArrayLike | None:
     if aif is None or aif == "auto":
         return aif
     path = Path(aif)
-    return _mask(path, series) if path.name.lower().endswith((".nii", ".nii.gz")) else read_curve(path)
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return read_curve(path)
+    mask = _mask(path, series)
+    return None if mask is None else grid.mask(mask, share=0.0)  # an artery may be one voxel
+
+
+def _on_stored_grid(
+    grid: WorkingGrid, volume: Volume, result: Conventional, mask: NDArray[np.bool_] | None
+) -> Volume:
+    """A map on the grid of the file: 0 outside of the brain, but for those that know no brain (CaPTk's)."""
+    if grid.is_stored:
+        return volume
+    finite = np.isfinite(np.asarray(volume.array, dtype=np.float64))
+    everywhere = volume.quantity in ("ap_rcbv", "psr", "ph")
+    on_file = grid.values(volume, finite if everywhere else finite & result.brain.mask)
+    if mask is None or everywhere:
+        return on_file
+    return replace(on_file, array=np.where(mask, on_file.array, 0).astype(on_file.array.dtype))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,12 +189,6 @@ def notes_of(series: ScannedSeries) -> tuple[str, ...]:
         notes.append(f"{series.n_duplicates} files are copies of others and were left")
     if series.n_truncated:
         notes.append(f"{series.n_truncated} files end before their last pixel and were left")
-    acquired = _acquired_matrix(header)
-    frame = series.frames[0] if series.frames else None
-    if acquired and frame and not frame.n_tiles and max(frame.rows, frame.columns) > max(acquired):
-        notes.append(
-            f"the images are interpolated: {frame.columns}×{frame.rows} from {acquired[0]}×{acquired[1]} acquired"
-        )
     return tuple(notes)
 
 
@@ -209,12 +202,6 @@ def shown(series: ScannedSeries, name: str, *, keep_phi: bool = False) -> str:
     value = str(series.header.get(name) or "")
     named = any(secret in value.lower() for secret in series.secrets)
     return "(names the patient)" if named and not keep_phi else value
-
-
-def _acquired_matrix(header: Mapping[str, Any]) -> tuple[int, int] | None:
-    parts = [int(part) for part in header["AcquisitionMatrix"].split("\\") if part.strip().isdigit()]
-    used = [part for part in parts if part]
-    return (used[0], used[1]) if len(parts) == 4 and len(used) == 2 else None
 
 
 def _ms(stack: Stack) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from perfmap.engine.acquired_matrix import acquired_in_plane, acquired_matrix
 from perfmap.engine.export import DicomCase, Export, find_cases, staged_case
 from perfmap.engine.export_choice import reason_by_curve
 from perfmap.engine.predict import examine
@@ -21,6 +23,7 @@ from perfmap.io.nifti import read_series
 from perfmap.io.sidecar import read_sidecar
 from perfmap.models import DEFAULT_MODEL
 from perfmap.models.checkpoint import find_checkpoint, read_card
+from perfmap.preprocess.acquired_grid import working_grid
 from perfmap.preprocess.slices import slice_axis
 from perfmap.quantities import RESEARCH_ONLY
 from perfmap.series import Series
@@ -95,12 +98,24 @@ def describe_export(export: Export) -> dict[str, Any]:
                 "repetition_time_s": case.axis.repetition_time,
                 "echo_time_s": case.arranged.stack.echo_time,
                 "time_axis_verified": case.axis.verified,
+                "acquired_matrix": _acquired(case),
                 "incomplete": case.incomplete,
                 "notes": [*case.notes, *case.arranged.notes, *case.axis.notes],
             }
             for case in export.cases
         ],
     }
+
+
+def _acquired(case: DicomCase) -> list[int] | None:
+    """Columns and rows that were acquired, where the images are interpolated from fewer."""
+    frame = case.arranged.order.grid[0][0]
+    n_tiles = math.ceil(math.sqrt(frame.n_tiles)) or 1
+    if frame.spacing is None:
+        return None
+    shape, edges = (frame.columns // n_tiles, frame.rows // n_tiles), (frame.spacing[1], frame.spacing[0])
+    found = acquired_in_plane(case.series[0].header["encoding"], shape, edges)
+    return None if found is None else list(found)
 
 
 def judge_series(series: Series, sidecar: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +128,7 @@ def judge_series(series: Series, sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """
     card = read_card(find_checkpoint(DEFAULT_MODEL))
     try:
-        looked_at = examine(series, card.inputs)
+        looked_at = examine(working_grid(series, acquired_matrix(sidecar, series)).series, card.inputs)
     except InputError as error:
         return {"status": "FAIL", "reasons": [f"FAIL refused: {error}"], "findings": {}}
     return assess(looked_at, card, acquisition=acquisition_of(sidecar)).as_dict()

@@ -43,6 +43,8 @@ class PredictConfig(BaseModel):
         ``auto``: volumes are registered where the head moved more than `perfmap.preprocess.motion.THRESHOLD`.
     bolus : int or None
         Which bolus of a series with several is read, counted from 1; None takes the last full one.
+    grid : {"acquired", "stored"}
+        On which grid images that the scanner interpolated are computed; the map lies on the stored one always.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +53,7 @@ class PredictConfig(BaseModel):
     outside_is_nan: bool = False
     motion_correction: Literal["auto", "on", "off"] = "auto"
     bolus: int | None = Field(default=None, ge=1)
+    grid: Literal["acquired", "stored"] = "acquired"
 
 
 @dataclass(frozen=True)

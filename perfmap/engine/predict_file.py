@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from perfmap.engine.acquired_matrix import acquired_matrix
 from perfmap.engine.cases import AS_IN_FILE, Timing
 from perfmap.engine.predict import PredictConfig, Prediction, predict
 from perfmap.engine.provenance import map_sidecar
@@ -23,16 +25,24 @@ from perfmap.io.nifti import read_series, read_volume, write_volume
 from perfmap.io.sidecar import image_stem, read_sidecar, sha256_of, sidecar_path, write_json
 from perfmap.models.card import ModelCard
 from perfmap.models.checkpoint import Checkpoint
+from perfmap.preprocess.acquired_grid import WorkingGrid, working_grid
+from perfmap.preprocess.pipeline import Validity
 from perfmap.quantities import RESEARCH_ONLY
-from perfmap.series import Series
+from perfmap.series import Series, Volume
 
 
 @dataclass(frozen=True)
 class Done:
-    """A finished prediction: what was made, and where it was written."""
+    """A finished prediction: what was made, and where it was written.
+
+    `maps` lie on the grid of the file, as they were written; those of `prediction` on the one they were computed on,
+    which is another where the scanner interpolated the images: `grid` knows the way between them.
+    """
 
     series: Series
     prediction: Prediction
+    maps: dict[str, Volume]
+    grid: WorkingGrid
     map_path: Path
     validity_path: Path | None
     sd_path: Path | None
@@ -140,17 +150,28 @@ def predict_file(
         mask = read_volume(mask_path, like=series).array.astype(np.float32) > 0
         if not mask.any():
             raise InputError(f"mask {mask_path} is empty; wanted voxels above 0 where the brain is")
+    told = read_sidecar(input_path)
     refuse_changed(request, input_path, mask_path=mask_path)
+    grid = working_grid(series, acquired_matrix(told, series) if config.grid == "acquired" else None)
     read = time.monotonic()
     prediction = predict(
-        series, checkpoint, config, mask=mask, threads=threads, in_place=True, on_slice=on_slice
+        grid.series,
+        checkpoint,
+        config,
+        mask=None if mask is None else grid.mask(mask),
+        threads=threads,
+        in_place=True,
+        on_slice=on_slice,
     )
-    quality = assess(prediction, checkpoint.card, acquisition=acquisition_of(read_sidecar(input_path)))
+    if grid.note:
+        prediction = replace(prediction, notes=(grid.note, *prediction.notes))
+    quality = assess(prediction, checkpoint.card, acquisition=acquisition_of(told))
     if strict and quality.status is Status.FAIL:
         raise QualityError(
             f"{input_path} fails the quality gate: {'; '.join(quality.reasons)}; "
             "without --strict the map is written with this warning"
         )
+    maps = _on_stored_grid(grid, prediction.maps, mask, np.nan if config.outside_is_nan else 0.0)
     predicted = time.monotonic()
 
     sidecar = map_sidecar(
@@ -159,19 +180,18 @@ def predict_file(
         checkpoint.card,
         config,
         quality,
+        grid,
         input_sha256=request["input_sha256"],
         mask_sha256=request["mask_sha256"],
         source=source,
     )
     if validity_path is not None:
-        validity = prediction.maps["validity"]
-        write_volume(validity, validity_path, grid=series.grid, dtype=np.uint8, overwrite=overwrite)
+        write_volume(maps["validity"], validity_path, grid=series.grid, dtype=np.uint8, overwrite=overwrite)
     if sd_path is not None:
-        write_volume(prediction.maps[f"{quantity}_sd"], sd_path, grid=series.grid, overwrite=overwrite)
+        write_volume(maps[f"{quantity}_sd"], sd_path, grid=series.grid, overwrite=overwrite)
     write_json(sidecar, sidecar_path(map_path), overwrite=overwrite)
     # The map comes last: where it stands, everything else stands too.
-    volume = prediction.maps[quantity]
-    write_volume(volume, map_path, grid=series.grid, overwrite=overwrite)
+    write_volume(maps[quantity], map_path, grid=series.grid, overwrite=overwrite)
     written = time.monotonic()
     manifest = {
         "warning": RESEARCH_ONLY,
@@ -193,4 +213,20 @@ def predict_file(
         "threads": threads,
         "device": config.device,
     }
-    return Done(series, prediction, map_path, validity_path, sd_path, manifest, quality, source)
+    return Done(series, prediction, maps, grid, map_path, validity_path, sd_path, manifest, quality, source)
+
+
+def _on_stored_grid(
+    grid: WorkingGrid, maps: Mapping[str, Volume], mask: NDArray[np.bool_] | None, outside: float
+) -> dict[str, Volume]:
+    """Maps on the grid of the file, and in it nowhere outside of a mask that was given."""
+    valid = np.asarray(maps["validity"].array == Validity.VALID)
+    found = {}
+    for name, volume in maps.items():
+        on_file = grid.labels(volume) if name == "validity" else grid.values(volume, valid)
+        if mask is not None and not grid.is_stored:
+            nothing = Validity.OUTSIDE if name == "validity" else outside
+            array = np.where(mask, on_file.array, nothing).astype(on_file.array.dtype)
+            on_file = replace(on_file, array=array)
+        found[name] = on_file
+    return found

@@ -12,6 +12,7 @@ from perfmap.engine.predict import PredictConfig, Prediction
 from perfmap.engine.quality import QualityReport
 from perfmap.io.dicom_source import DicomSource
 from perfmap.models.card import ModelCard
+from perfmap.preprocess.acquired_grid import WorkingGrid
 from perfmap.preprocess.motion import MotionReport
 from perfmap.preprocess.pipeline import Prepared, Validity
 from perfmap.quantities import QUANTITIES, RESEARCH_ONLY
@@ -69,12 +70,25 @@ def describe_origin(source: DicomSource) -> dict[str, Any]:
     }
 
 
+def describe_grid(grid: WorkingGrid) -> dict[str, Any] | None:
+    """The acquired grid that was computed on; None where that is the one of the file."""
+    if grid.is_stored:
+        return None
+    edges = np.linalg.norm(grid.series.affine[:3, :3], axis=0)
+    return {
+        "shape": list(grid.series.signal.shape[:3]),
+        "voxel_size_mm": [round(float(edge), 4) for edge in edges],
+        "way_back": "linear in plane",
+    }
+
+
 def map_sidecar(
     series: Series,
     prediction: Prediction,
     card: ModelCard,
     config: PredictConfig,
     quality: QualityReport,
+    grid: WorkingGrid,
     *,
     input_sha256: str,
     mask_sha256: str | None,
@@ -88,6 +102,8 @@ def map_sidecar(
         What went into the prediction.
     quality : QualityReport
         What the quality gate says of it.
+    grid : WorkingGrid
+        What was computed on.
     input_sha256 : str
         Of the input file.
     mask_sha256 : str or None
@@ -96,7 +112,9 @@ def map_sidecar(
         Where the series came from, if it was DICOM.
     """
     quantity, prepared = QUANTITIES[card.outputs.quantity], prediction.prepared
-    several = {"boluses": prediction.boluses} if prediction.boluses else {}
+    several: dict[str, Any] = {"boluses": prediction.boluses} if prediction.boluses else {}
+    if acquired := describe_grid(grid):
+        several["acquired_grid"] = acquired
     return {
         "Quantity": quantity.identifier,
         "Description": quantity.label,

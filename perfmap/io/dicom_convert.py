@@ -144,7 +144,7 @@ def _facts(series: ScannedSeries, *, lossy: bool) -> dict[str, Any]:
         "PatientAge": header["PatientAge"],
         "LossyImageCompression": "01" if lossy else "00",
     }
-    return {key: value for key, value in found.items() if value}
+    return {**{key: value for key, value in found.items() if value}, **header["encoding"]}
 
 
 def _place(arranged: Arranged, staging: Path) -> dict[ExportFile, Path]:

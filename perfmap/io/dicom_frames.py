@@ -165,6 +165,28 @@ def b_value_of(data: Dataset) -> float | None:
     return found or None
 
 
+def encoding_of(data: Dataset) -> dict[str, Any]:
+    """How an image was encoded in plane, in the keys of dcm2niix's sidecar; only what the header says."""
+    source, matrix = data, [int(value) for value in numbers(data, "AcquisitionMatrix", 4) or ()]
+    direction = text(data, "InPlanePhaseEncodingDirection")
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        geometry = _item((data.get(groups) or [Dataset()])[0], "MRFOVGeometrySequence")
+        if geometry is None or matrix:
+            continue
+        source, direction = geometry, text(geometry, "InPlanePhaseEncodingDirection")
+        read = integer(geometry, "MRAcquisitionFrequencyEncodingSteps")
+        phase = integer(geometry, "MRAcquisitionPhaseEncodingStepsInPlane")
+        if read and phase:
+            matrix = [0, read, phase, 0] if direction == "COLUMN" else [read, 0, 0, phase]
+    found = {
+        "AcquisitionMatrix": matrix,
+        "InPlanePhaseEncodingDirectionDICOM": direction,
+        "PercentPhaseFOV": number(source, "PercentPhaseFieldOfView"),
+        "PercentSampling": number(source, "PercentSampling"),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
 def _enhanced(data: Dataset, file: ExportFile, share: Callable[[Any], Any]) -> list[Frame]:
     shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     start = clock(text(data, "AcquisitionDateTime"))

@@ -15,7 +15,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from perfmap.io.dicom_files import export_files
-from perfmap.io.dicom_frames import MR_CLASSES, Frame, b_value_of, frames_of
+from perfmap.io.dicom_frames import MR_CLASSES, Frame, b_value_of, encoding_of, frames_of
 from perfmap.io.dicom_header import NotDicom, read_header
 from perfmap.io.dicom_values import integer, number, text
 
@@ -167,7 +167,7 @@ def _new_series(data: Dataset, uid: str, sop_class: str) -> ScannedSeries:
         header[name] = integer(data, name)
     for name in ("RepetitionTime", "TemporalResolution", "AcquisitionDuration"):
         header[name] = number(data, name)
-    header["AcquisitionMatrix"] = text(data, "AcquisitionMatrix")
+    header["encoding"] = encoding_of(data)
     shared = (data.get("SharedFunctionalGroupsSequence") or [None])[0]
     if shared is not None and header["RepetitionTime"] is None:
         timing = (shared.get("MRTimingAndRelatedParametersSequence") or [None])[0]

@@ -41,12 +41,12 @@ def maps_for_dicom(done: Done) -> tuple[DerivedMap, DerivedMap]:
     if quantity != "nrcbv":
         raise InputError(f"model '{model['Name']}' gives {quantity}, and nrcbv alone has DICOM forms")
     try:
-        plain = plain_nrcbv(prepared)
+        plain = done.grid.values(plain_nrcbv(prepared), prepared.mask)
     except InputError as error:
         raise InputError(
             f"{error}; a network's map is not written as DICOM without the conventional map beside it"
         ) from error
-    validity = np.asarray(done.prediction.maps["validity"].array)
+    validity = np.asarray(done.maps["validity"].array)
     valid, brain = validity == Validity.VALID, validity != Validity.OUTSIDE
     quality = f" Quality gate: {done.quality.summary}."
     caution = "quality FAIL" if done.quality.status is Status.FAIL else ""
@@ -67,7 +67,7 @@ def maps_for_dicom(done: Done) -> tuple[DerivedMap, DerivedMap]:
         identity=json.dumps(made_with, sort_keys=True),
     )
     network = DerivedMap(
-        done.prediction.maps[quantity],
+        done.maps[quantity],
         valid,
         brain,
         folder="nrcbv",

@@ -218,14 +218,6 @@ def test_facts_for_the_quality_gate_travel_with_the_series(tmp_path: Path, dsc: 
     assert result.source.lossy
 
 
-def test_interpolated_matrix_is_said(tmp_path: Path, dsc: np.ndarray) -> None:
-    def interpolate(data: Dataset, t: int, k: int) -> None:
-        data.AcquisitionMatrix = [16, 0, 0, 14]
-
-    write_classic(Scan(dsc, AFFINE), tmp_path, edit=interpolate)
-    assert "interpolated: 32×28 from 16×14" in " ".join(the_case(find_cases(tmp_path)).notes)
-
-
 def test_unknown_compression_is_looked_at_after_conversion(
     tmp_path: Path, dsc: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
