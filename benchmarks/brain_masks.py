@@ -17,12 +17,11 @@ import numpy as np
 
 from perfmap.errors import PerfmapError
 from perfmap.phantom.acquisition import draw_acquisition
-from perfmap.phantom.case import CaseParameters, make_geometry, simulate_case
+from perfmap.phantom.case import CaseParameters, make_geometry, series_of, simulate_case
 from perfmap.phantom.drawing import draw_subject
 from perfmap.phantom.regimes import find_regime, subject_options
 from perfmap.preprocess.brain import find_brain
 from perfmap.preprocess.mask import METHODS, dice
-from perfmap.series import Series
 
 REGIMES = (
     "plain",
@@ -77,7 +76,7 @@ def scores(regime: str, n_cases: int, n_slices: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {method: [] for method in METHODS}
     for number in range(n_cases):
         case = simulate_case(head_of(regime, number, n_slices))
-        series = Series(case.signal, case.affine, case.time_step, case.repetition_time, case.echo_time)
+        series = series_of(case)
         for method in METHODS:
             try:
                 mask = find_brain(series, method=method).mask

@@ -13,7 +13,7 @@ import time
 
 from perfmap.engine.conventional import conventional
 from perfmap.engine.conventional_config import Method, available_maps, make_config
-from perfmap.phantom.case import change_case, draw_case, simulate_case
+from perfmap.phantom.case import change_case, draw_case, series_of, simulate_case
 from perfmap.preprocess.brain import find_brain
 from perfmap.series import Series
 
@@ -37,7 +37,7 @@ def series_at(echo_time: float) -> Series:
     """One native-like case of the regime plain with 45 volumes, at an echo time."""
     drawn = draw_case(SEED, regime="plain", geometry="native")
     case = simulate_case(change_case(drawn, {"n_times": 45, "echo_time": echo_time}))
-    return Series(case.signal, case.affine, case.time_step, case.repetition_time, case.echo_time)
+    return series_of(case)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from perfmap.engine.conventional import conventional
 from perfmap.engine.conventional_config import DECONVOLUTION_METHODS, ConventionalConfig, make_config
 from perfmap.engine.score import score_case
 from perfmap.errors import PerfmapError
-from perfmap.phantom.case import draw_case, simulate_case
+from perfmap.phantom.case import draw_case, series_of, simulate_case
 from perfmap.phantom.priors import LABELS
 from perfmap.phantom.regimes import REGIMES
 from perfmap.physics.bolus import first_pass_integral, log_ratio
@@ -70,7 +70,7 @@ figures are stands in [metrics.md](metrics.md), what the regimes are in [simulat
 def simulated(regime: str, number: int, n_slices: int) -> tuple[Series, dict[str, Any]]:
     """Series and truth of one case."""
     case = simulate_case(draw_case(SEED + number, regime=regime, geometry="native", n_slices=n_slices))
-    series = Series(case.signal, case.affine, case.time_step, case.repetition_time, case.echo_time)
+    series = series_of(case)
     return series, case.truth
 
 

@@ -22,8 +22,7 @@ from perfmap.engine.score import score_case
 from perfmap.errors import InputError
 from perfmap.models import DEFAULT_MODEL
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
-from perfmap.phantom.case import draw_case, simulate_case
-from perfmap.series import Series
+from perfmap.phantom.case import draw_case, series_of, simulate_case
 
 COLUMNS = ("nrmse_tissue", "nrmse_rms", "psnr", "ssim_mask", "ssim")
 
@@ -34,14 +33,7 @@ def simulate(seed: int, index: int, regime: str, n_slices: int):
         np.random.default_rng([seed, TEST, index]), regime=regime, geometry="stack", n_slices=n_slices
     )
     simulated = simulate_case(case)
-    series = Series(
-        signal=simulated.signal,
-        affine=simulated.affine,
-        time_step=simulated.time_step,
-        repetition_time=simulated.repetition_time,
-        echo_time=simulated.echo_time,
-    )
-    return series, simulated.truth
+    return series_of(simulated), simulated.truth
 
 
 def main() -> None:

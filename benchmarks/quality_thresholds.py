@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,9 +23,15 @@ from perfmap.engine.quality import assess
 from perfmap.engine.score import score_case
 from perfmap.errors import InputError
 from perfmap.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from perfmap.phantom.case import CaseParameters, SimulatedCase, change_case, draw_case, simulate_case
+from perfmap.phantom.case import (
+    CaseParameters,
+    SimulatedCase,
+    change_case,
+    draw_case,
+    series_of,
+    simulate_case,
+)
 from perfmap.physics.bolus import find_bolus
-from perfmap.series import Series
 
 SEED = 613
 WARN_AT, FAIL_AT = 1.25, 2.0
@@ -207,17 +213,6 @@ FACTORS: dict[str, Factor] = {
 }
 
 
-def series_of(simulated: SimulatedCase, signal: np.ndarray | None = None) -> Series:
-    """A simulated case as a series."""
-    return Series(
-        signal=np.ascontiguousarray(simulated.signal if signal is None else signal, dtype=np.float32),
-        affine=simulated.affine,
-        time_step=simulated.time_step,
-        repetition_time=simulated.repetition_time,
-        echo_time=simulated.echo_time,
-    )
-
-
 def measure(
     checkpoint: Checkpoint,
     simulated: SimulatedCase,
@@ -229,12 +224,13 @@ def measure(
     truth = simulated.truth
     signal = simulated.signal
     if factor.spoil is not None:
-        signal = factor.spoil(signal, truth, level, rng)
+        signal = np.ascontiguousarray(factor.spoil(signal, truth, level, rng), dtype=np.float32)
+    series = replace(series_of(simulated), signal=signal)
     inside = truth["mask"].astype(bool)
     mask = factor.mask(inside, level) if factor.mask is not None else None
     try:
         config = PredictConfig(device="cpu", **(factor.options or {}))
-        prediction = predict(series_of(simulated, signal), checkpoint, config, mask=mask)
+        prediction = predict(series, checkpoint, config, mask=mask)
         plain = plain_nrcbv(prediction.prepared).array
     except InputError:
         return None

@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.evidence.methods import checkpoint_of
 from benchmarks.evidence.run import Figure, Result, Run
-from benchmarks.evidence.subjects import drawn, series_of
+from benchmarks.evidence.subjects import drawn
 from perfmap.engine.forward import filled_slices, run_network
 from perfmap.engine.predict import PredictConfig, predict
-from perfmap.phantom.case import change_case, simulate_case
+from perfmap.phantom.case import change_case, series_of, simulate_case
 from perfmap.preprocess.pipeline import prepare_series
 
 TITLE = "Cost"

@@ -16,14 +16,14 @@ from scipy import ndimage
 
 from benchmarks.conventional_table import VOLUME_ROWS, found_once
 from benchmarks.evidence.store import Arrays, Code, digest_of, kept
-from benchmarks.evidence.subjects import purity, series_of
+from benchmarks.evidence.subjects import purity
 from perfmap.engine.conventional import conventional
 from perfmap.engine.conventional_config import make_config
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.quality import Status, assess
 from perfmap.errors import PerfmapError
 from perfmap.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from perfmap.phantom.case import CaseParameters, simulate_case
+from perfmap.phantom.case import CaseParameters, series_of, simulate_case
 from perfmap.phantom.priors import LABELS, TISSUE, Prior
 from perfmap.phantom.protocol import MotionParameters
 from perfmap.phantom.subject import build_subject

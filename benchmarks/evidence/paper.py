@@ -6,11 +6,11 @@ import numpy as np
 
 from benchmarks.evidence.methods import Setup, checkpoint_of
 from benchmarks.evidence.run import Figure, Result, Run, mean
-from benchmarks.evidence.subjects import series_of
 from perfmap.engine.cohort import PatientCase
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.score import score_case
 from perfmap.errors import PerfmapError
+from perfmap.phantom.case import series_of
 from perfmap.phantom.cohort import PAPER_PARTS
 
 TITLE = "The paper's cohort and target (ap-rCBV)"

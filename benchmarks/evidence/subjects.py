@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from perfmap.phantom.case import CaseParameters, SimulatedCase, change_case, draw_case
+from perfmap.phantom.case import CaseParameters, change_case, draw_case
 from perfmap.phantom.drawing import DrawOptions, draw_subject
 from perfmap.phantom.geometry import Geometry, axial_geometry
 from perfmap.phantom.lesions import LesionParameters
 from perfmap.phantom.priors import LABELS
 from perfmap.phantom.subject import Subject, build_subject
 from perfmap.phantom.tissue import TissueParameters
-from perfmap.series import Series
 
 FIRST_SEED = 910_000
 """Seeds of the evidence begin here: no training, test or other table draws from them."""
@@ -46,11 +45,6 @@ def drawn(
 ) -> CaseParameters:
     """The record of subject `number` of a row group; the same arguments give the same subject."""
     return draw_case(seed_of(group, number), regime=regime, geometry=geometry, n_slices=n_slices)
-
-
-def series_of(case: SimulatedCase) -> Series:
-    """The series of a simulated case."""
-    return Series(case.signal, case.affine, case.time_step, case.repetition_time, case.echo_time)
 
 
 # --- One thing changed ----------------------------------------------------------------------------------

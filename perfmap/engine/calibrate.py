@@ -15,9 +15,9 @@ from perfmap.errors import InputError
 from perfmap.metrics import sd_of_mean
 from perfmap.models.card import Uncertainty
 from perfmap.models.checkpoint import Checkpoint
-from perfmap.phantom.case import draw_case, simulate_case
+from perfmap.phantom.case import draw_case, series_of, simulate_case
 from perfmap.phantom.priors import LABELS, LESION_CLASSES
-from perfmap.series import FloatArray, Series
+from perfmap.series import FloatArray
 
 ONE_SIGMA = 0.68
 """Share of tissue voxels whose error is to lie within one standard deviation."""
@@ -83,13 +83,7 @@ def calibrate(
         rng = np.random.default_rng([seed, VALIDATION, 10_000 + index])
         case = as_registered(draw_case(rng, geometry="stack", n_slices=n_slices), rng)
         simulated = simulate_case(case)
-        series = Series(
-            signal=simulated.signal,
-            affine=simulated.affine,
-            time_step=simulated.time_step,
-            repetition_time=simulated.repetition_time,
-            echo_time=simulated.echo_time,
-        )
+        series = series_of(simulated)
         try:
             prediction = predict(series, plain, PredictConfig(motion_correction="off"), threads=threads)
         except InputError:

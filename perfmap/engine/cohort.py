@@ -14,10 +14,9 @@ from perfmap.engine.simulate import NOTE, PlannedCase, simulate_cases
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.patient_file import SUFFIX, read_record, write_patient
 from perfmap.io.sidecar import json_text, write_json
-from perfmap.phantom.case import CaseParameters, SimulatedCase, simulate_case
+from perfmap.phantom.case import CaseParameters, SimulatedCase, series_of, simulate_case
 from perfmap.phantom.cohort import PAPER_MATRIX, PAPER_PARTS, PAPER_PATIENTS, PAPER_SLICES, draw_patient
 from perfmap.physics.captk import captk_maps
-from perfmap.series import Series
 
 CARD_FILE = "cohort.json"
 KEPT = ("nrcbv", "labels", "mask", "nawm")
@@ -112,7 +111,7 @@ def make_patient_file(place: Path, planned: PlannedCase, /, *, overwrite: bool =
             return path
         raise ConfigError(f"{path} holds another patient; give --overwrite, or another output folder")
     made = planned.simulate(case)
-    series = Series(made.signal, made.affine, made.time_step, made.repetition_time, made.echo_time)
+    series = series_of(made)
     maps = {name: made.truth[name] for name in TARGETS}
     write_patient(
         path, series, maps, made.truth["labels"], regime=case.regime, record=record, overwrite=overwrite

@@ -19,7 +19,7 @@ from perfmap.io.nifti import read_series, read_volume
 from perfmap.io.patient_file import SUFFIX, read_patient
 from perfmap.io.sidecar import read_sidecar
 from perfmap.models.card import InputContract
-from perfmap.phantom.case import CaseParameters, draw_case, simulate_case
+from perfmap.phantom.case import CaseParameters, draw_case, series_of, simulate_case
 from perfmap.phantom.priors import LABELS, LESION_CLASSES
 from perfmap.phantom.regimes import require_trainable
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
@@ -179,13 +179,7 @@ def simulated_stack(
         if inputs.features == "curves+maps":
             case = as_registered(case, np.random.default_rng([seed, part, index, attempt, 1]))
         simulated = simulate_case(case)
-        series = Series(
-            signal=simulated.signal,
-            affine=simulated.affine,
-            time_step=simulated.time_step,
-            repetition_time=simulated.repetition_time,
-            echo_time=simulated.echo_time,
-        )
+        series = series_of(simulated)
         try:
             prepared = prepare_series(series, inputs)
         except InputError:

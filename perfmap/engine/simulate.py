@@ -20,9 +20,16 @@ from perfmap.errors import ConfigError, InputError
 from perfmap.io.files import check_output
 from perfmap.io.nifti import write_series, write_volume
 from perfmap.io.sidecar import json_text, read_json, write_json
-from perfmap.phantom.case import CaseParameters, SimulatedCase, change_case, draw_case, simulate_case
+from perfmap.phantom.case import (
+    CaseParameters,
+    SimulatedCase,
+    change_case,
+    draw_case,
+    series_of,
+    simulate_case,
+)
 from perfmap.phantom.regimes import REGIMES, find_regime
-from perfmap.series import Series, Volume
+from perfmap.series import Volume
 
 SERIES_FILE = "dsc.nii.gz"
 RECORD_FILE = "case.json"
@@ -272,13 +279,7 @@ def write_case(folder: Path, simulated: SimulatedCase) -> None:
     simulated : SimulatedCase
         The case.
     """
-    series = Series(
-        signal=simulated.signal,
-        affine=simulated.affine,
-        time_step=simulated.time_step,
-        repetition_time=simulated.repetition_time,
-        echo_time=simulated.echo_time,
-    )
+    series = series_of(simulated)
     whole = simulated.case.acquisition.artefacts.int16
     write_series(series, folder / SERIES_FILE, dtype=np.int16 if whole else np.float32, overwrite=True)
     write_json(sidecar(simulated), folder / "dsc.json", overwrite=True)

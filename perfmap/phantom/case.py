@@ -19,6 +19,7 @@ from perfmap.phantom.priors import LABELS
 from perfmap.phantom.protocol import AcquisitionParameters
 from perfmap.phantom.regimes import find_regime, subject_options
 from perfmap.phantom.subject import Subject, build_subject
+from perfmap.series import Series
 
 GeometryName = Literal["native", "upenn", "stack"]
 FloatArray = NDArray[np.float32]
@@ -237,6 +238,27 @@ def simulate_case(case: CaseParameters, subject: Subject | None = None) -> Simul
         echo_time=acquisition.echo_time,
         truth=truth,
         case=case,
+    )
+
+
+def series_of(simulated: SimulatedCase) -> Series:
+    """A simulated case as the series that a scanner would have given.
+
+    Parameters
+    ----------
+    simulated : SimulatedCase
+
+    Returns
+    -------
+    Series
+        Shape (x, y, z, t), with the affine and the times of the case.
+    """
+    return Series(
+        signal=simulated.signal,
+        affine=simulated.affine,
+        time_step=simulated.time_step,
+        repetition_time=simulated.repetition_time,
+        echo_time=simulated.echo_time,
     )
 
 

@@ -10,7 +10,7 @@ from perfmap.engine.train_config import default_inputs
 from perfmap.models import build_network
 from perfmap.models.card import ModelCard, OutputContract, Uncertainty
 from perfmap.models.checkpoint import Checkpoint
-from perfmap.phantom.case import draw_case, simulate_case
+from perfmap.phantom.case import draw_case, series_of, simulate_case
 from perfmap.preprocess.features import MAPS, SCALARS
 from perfmap.series import Series
 from tests.models.test_checkpoint import card_fields
@@ -41,7 +41,7 @@ def checkpoint(network: nn.Module) -> Checkpoint:
 @pytest.fixture(scope="module")
 def series() -> Series:
     case = simulate_case(draw_case(np.random.default_rng(4), regime="plain", geometry="native", n_slices=5))
-    return Series(case.signal, case.affine, case.time_step, case.repetition_time, case.echo_time)
+    return series_of(case)
 
 
 def test_a_network_that_corrects_nothing_gives_the_conventional_map(series: Series) -> None:

@@ -13,6 +13,7 @@ from perfmap.phantom.case import (
     change_case,
     draw_case,
     make_geometry,
+    series_of,
     simulate_case,
     true_maps,
 )
@@ -39,6 +40,15 @@ def test_replay_from_json_is_bit_identical(wild: SimulatedCase) -> None:
     assert again.truth.keys() == wild.truth.keys()
     for name, array in wild.truth.items():
         np.testing.assert_array_equal(again.truth[name], array)
+
+
+def test_a_case_as_a_series_has_its_signal_place_and_times(wild: SimulatedCase) -> None:
+    series = series_of(wild)
+    np.testing.assert_array_equal(series.signal, wild.signal)
+    np.testing.assert_array_equal(series.affine, wild.affine)
+    acquisition = wild.case.acquisition
+    assert (series.time_step, series.echo_time) == (acquisition.time_step, acquisition.echo_time)
+    assert series.repetition_time == acquisition.time_step / acquisition.pulses_per_volume
 
 
 def test_same_seed_same_case_and_another_seed_another() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perfmap.engine.train_config import default_inputs
-from perfmap.phantom.case import draw_case, simulate_case
+from perfmap.phantom.case import draw_case, series_of, simulate_case
 from perfmap.preprocess.features import MAPS, SCALARS, rescale, sample_voxels
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series, working_matrix
 from perfmap.series import Series
@@ -17,7 +17,7 @@ INPUTS = default_inputs("voxel-unet")
 @pytest.fixture(scope="module")
 def series() -> Series:
     case = simulate_case(draw_case(np.random.default_rng(2), regime="plain", geometry="stack", n_slices=3))
-    return Series(case.signal, case.affine, case.time_step, case.repetition_time, case.echo_time)
+    return series_of(case)
 
 
 @pytest.fixture(scope="module")
