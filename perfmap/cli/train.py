@@ -61,6 +61,13 @@ def train(
         typer.Option(help="How signal becomes input; training-max is the paper's and wants DATA."),
     ] = Normalisation.LOG_RATIO,
     slices: Annotated[str, typer.Option(help="Slices of DATA: all, paper, or start:stop:step.")] = "all",
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Begin with the weights of this model (name or folder) instead of random ones.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of split, weights, order and simulator.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs at the most.")] = 60,
     minutes: Annotated[
@@ -151,6 +158,7 @@ def train(
             interpolation="nearest",
             training_max=1.0,
         ),
+        start_from=start_from,
         data=SIMULATOR if data is None else str(data),
         target=target,
         target_limit=15.0 if target == "nrcbv" else None,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import perfmap
+from perfmap.engine.batches import Batch, batches, to_tensors
 from perfmap.engine.calibrate import calibrate
 from perfmap.engine.dataset import Stack
 from perfmap.engine.losses import correction_loss, weighted_mse
@@ -31,16 +31,10 @@ from perfmap.engine.sources import Source, open_source
 from perfmap.engine.train_config import SIMULATOR, TrainConfig
 from perfmap.errors import ConfigError
 from perfmap.models import build_network
-from perfmap.models.card import InputContract, ModelCard, OutputContract
-from perfmap.models.checkpoint import load_checkpoint, read_card, save_checkpoint, write_card
-from perfmap.preprocess.features import MAPS, SCALARS, rescale
+from perfmap.models.card import InputContract, ModelCard, OutputContract, StartingPoint
+from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_card, save_checkpoint, write_card
+from perfmap.preprocess.features import MAPS, SCALARS
 from perfmap.quantities import QUANTITIES
-from perfmap.series import FloatArray
-
-_ALIKE = 8  # batches whose slices are sorted by size before they are cut
-# How prediction's two passes find the scale of a series: shares and spreads (standard deviations of the logarithm).
-_SECOND_PASS, _LEVEL_SPREAD, _MEAN_SPREAD = 0.65, 0.03, 0.15
-_ECHO_TIME_UNKNOWN = 0.15
 
 
 @dataclass(frozen=True)
@@ -122,6 +116,7 @@ def _train(
     source = open_source(config, folder / "stacks", processes)
     inputs = source.inputs
     network = build_network(config.architecture, n_times=inputs.n_times, **config.arguments)
+    started_from = _begin_with(network, config, inputs)
     if processes.n > 1:
         network = share_statistics(network)
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -146,7 +141,7 @@ def _train(
             rng = np.random.default_rng([config.seed, 99, epoch])
             losses: list[float] = []
             network.train()
-            for batch in _batches(stacks, config, rng, source.passes):
+            for batch in batches(stacks, config, rng, source.passes):
                 if len(batch.target) < processes.n:
                     continue  # a last, small batch that not every process would have a slice of
                 seconds = processes.agree(time.monotonic() - began)
@@ -199,6 +194,7 @@ def _train(
                 write_log(folder, state, float(np.mean(losses)), scores)
                 if is_best:
                     fields = _card_fields(config, source, network, state, scores, processes.n)
+                    fields["training"]["started_from"] = started_from
                     save_checkpoint(folder / "model", average, fields)
                 save_state(folder, network, average, optimiser, state)
             show(
@@ -225,6 +221,28 @@ def _train(
     return read_card(folder / "model")
 
 
+def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) -> StartingPoint | None:
+    """Load the weights that a run begins with, if it names any."""
+    if config.start_from is None:
+        return None
+    before = load_checkpoint(find_checkpoint(config.start_from))
+    card = before.card
+    arguments = {"n_times": inputs.n_times, **config.arguments}
+    for what, found, wanted in (
+        ("architecture", card.architecture, config.architecture),
+        ("arguments", card.arguments, arguments),
+        ("target", card.outputs.quantity, config.target),
+        ("inputs", card.inputs.model_dump(), inputs.model_dump()),
+    ):
+        if found != wanted:
+            raise ConfigError(
+                f"model '{card.name}' cannot be the start of this run: its {what} are {found}, the run's {wanted}; "
+                "give the same options as it was trained with, or start from random weights"
+            )
+    network.load_state_dict(before.network.state_dict())
+    return StartingPoint(name=card.name, sha256=card.sha256)
+
+
 def network_gives_sd(inputs: InputContract) -> bool:
     """Whether networks of this contract give a standard deviation beside the map."""
     return inputs.features == "curves+maps"
@@ -242,19 +260,6 @@ def _calibrated(folder: Path, card: ModelCard, config: TrainConfig, threads: int
     card = card.model_copy(update={"outputs": outputs})
     write_card(folder / "model", card)
     return card
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Slices as tensors: channels (b, c, h, w), context (b, k), everything else (b, h, w)."""
-
-    channels: Tensor
-    context: Tensor
-    target: Tensor
-    weight: Tensor
-    tissue: Tensor
-    white: Tensor
-    inside: Tensor
 
 
 def _loss(predicted: Tensor, batch: Batch, device: torch.device) -> Tensor:
@@ -287,7 +292,7 @@ def evaluate(
     network.eval()
     squared = reference = absolute = n_brain = loss = n_weight = 0.0
     for stack in processes.share(stacks):
-        batch = _to_tensors(stack, np.arange(len(stack)), config)
+        batch = to_tensors(stack, np.arange(len(stack)), config)
         output = network(
             batch.channels.to(device, memory_format=torch.channels_last), batch.context.to(device)
         )
@@ -310,122 +315,6 @@ def evaluate(
     return Scores(
         loss / max(n_weight, 1.0), absolute / max(n_brain, 1.0), (squared / max(reference, 1e-12)) ** 0.5
     )
-
-
-def _batches(
-    stacks: Sequence[Stack], config: TrainConfig, rng: np.random.Generator, passes: int
-) -> Iterator[Batch]:
-    """Shuffled batches over all slices, `passes` times, half of them mirrored left to right.
-
-    Cropped slices differ in size: those of a batch are alike and padded to the largest.
-    """
-    places = [(i, j) for i, stack in enumerate(stacks) for j in range(len(stack))]
-    for _ in range(passes):
-        order = rng.permutation(len(places))
-        groups = [
-            sorted(
-                order[start : start + _ALIKE * config.batch],
-                key=lambda p: stacks[places[p][0]].target[0].size,
-            )
-            for start in range(0, len(order), _ALIKE * config.batch)
-        ]
-        chosen = [
-            group[start : start + config.batch]
-            for group in groups
-            for start in range(0, len(group) - config.batch + 1, config.batch) or [0]
-        ]
-        for n in rng.permutation(len(chosen)):
-            parts = [
-                _to_tensors(stacks[places[p][0]], np.array([places[p][1]]), config, rng) for p in chosen[n]
-            ]
-            batch = _join(parts)
-            mirrored = torch.from_numpy(rng.random(len(batch.target)) < 0.5)
-            for name in Batch.__dataclass_fields__:
-                if name == "context":
-                    continue
-                tensor = getattr(batch, name)
-                tensor[mirrored] = tensor[mirrored].flip(-2)  # axis x
-            yield batch
-
-
-def _join(parts: Sequence[Batch]) -> Batch:
-    """One batch of several, slices padded to the largest."""
-    h = max(part.target.shape[-2] for part in parts)
-    w = max(part.target.shape[-1] for part in parts)
-    joined = {}
-    for name in Batch.__dataclass_fields__:
-        tensors = [getattr(part, name) for part in parts]
-        if name != "context":
-            tensors = [
-                nn.functional.pad(t, (0, w - t.shape[-1], 0, h - t.shape[-2]))
-                if t.shape[-2:] != (h, w)
-                else t
-                for t in tensors
-            ]
-        joined[name] = torch.cat(tensors)
-    return Batch(**joined)
-
-
-def _to_tensors(
-    stack: Stack,
-    which: NDArray[np.integer],
-    config: TrainConfig,
-    rng: np.random.Generator | None = None,
-) -> Batch:
-    """Some slices of a stack; with `rng` their scale is varied as prediction will find it."""
-    channels, context = stack.curves[which].astype(np.float32), stack.valid
-    if config.inputs.features == "curves+maps":
-        channels, context = _with_scale(channels, context, stack, config, rng)
-    coverage = torch.from_numpy(stack.coverage[which].astype(np.float32))
-    tissue = torch.from_numpy(stack.tissue[which])
-    target = torch.from_numpy(stack.target[which].astype(np.float32))
-    if config.target_limit is not None:
-        target = target.clamp(max=config.target_limit)
-    inside = (coverage > 0.5).float()
-    weight = torch.where(tissue, coverage, coverage * config.small_class_weight) * inside
-    lesion = torch.from_numpy(stack.lesion[which])
-    weight = torch.where(lesion, weight * config.lesion_weight, weight)
-    if config.balanced:
-        # The paper's networks are balanced everywhere; one that corrects a map must find the vessels in tissue.
-        relative = weight / (0.5 + 0.5 * target)
-        weight = (
-            torch.where(lesion, relative, weight) if config.inputs.features == "curves+maps" else relative
-        )
-    return Batch(
-        torch.from_numpy(channels),
-        torch.from_numpy(np.repeat(context[None], len(which), axis=0)),
-        target,
-        weight,
-        tissue,
-        torch.from_numpy(stack.white[which]).float(),
-        inside,
-    )
-
-
-def _with_scale(
-    channels: FloatArray,
-    context: FloatArray,
-    stack: Stack,
-    config: TrainConfig,
-    rng: np.random.Generator | None,
-) -> tuple[FloatArray, FloatArray]:
-    """Scale a slice's channels as one of the two passes of a prediction does.
-
-    The first pass divides by the brain's own mean, the second by the level of white matter that the first one found,
-    give or take. Without `rng`: the second, with the true level.
-    """
-    n_times = config.inputs.n_times
-    if rng is not None and rng.random() < _ECHO_TIME_UNKNOWN:
-        context = context.copy()
-        context[n_times + SCALARS.index("echo_time")] = context[
-            n_times + SCALARS.index("echo_time_known")
-        ] = 0.0
-    if stack.white_level > 0 and (rng is None or rng.random() < _SECOND_PASS):
-        error = 0.0 if rng is None else rng.normal(0.0, _LEVEL_SPREAD)
-        factor = float(np.exp(error)) / stack.white_level
-        return rescale(channels, context, factor, n_times=n_times, white_matter_known=True)
-    factor = 1.0 if rng is None else float(np.exp(rng.normal(0.0, _MEAN_SPREAD)))
-    return rescale(channels, context, factor, n_times=n_times, white_matter_known=False)
 
 
 def _scheduled(config: TrainConfig, base: float, share: float) -> float:
@@ -511,7 +400,7 @@ def _card_fields(
             "seconds": round(state.seconds, 1),
             "slices_per_second": round(state.step * config.batch / max(state.seconds, 1e-9), 2),
             "ended_by": "interrupted",  # until the run ends
-            "config": config.model_dump(exclude={"workers"}),
+            "config": config.model_dump(exclude={"workers", "start_from"}),
             "perfmap_version": perfmap.__version__,
             "processes": n_processes,
         },

@@ -21,6 +21,8 @@ class TrainConfig(BaseModel):
     architecture, arguments
         Network and its keyword arguments.
     inputs : InputContract
+    start_from : str or None
+        Shipped name or folder of a checkpoint whose weights training begins with; random ones if None.
     data : str
         ``simulator``, or a cohort folder or CSV manifest.
     target : str
@@ -70,6 +72,7 @@ class TrainConfig(BaseModel):
     architecture: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     inputs: InputContract = InputContract()
+    start_from: str | None = None
     data: str = SIMULATOR
     target: str = "nrcbv"
     slices: str = "all"

@@ -127,6 +127,13 @@ class LossCurve(_Frozen):
     validation: tuple[float, ...] = ()
 
 
+class StartingPoint(_Frozen):
+    """A checkpoint that another was trained on from: its name and the hash of its weights."""
+
+    name: str
+    sha256: str
+
+
 class TrainingRecord(_Frozen):
     """Where the weights come from: enough to train them again.
 
@@ -149,6 +156,8 @@ class TrainingRecord(_Frozen):
     perfmap_version : str
     processes : int
         Processes that trained together.
+    started_from : StartingPoint or None
+        Checkpoint whose weights training began with; None: random ones.
     curve : LossCurve or None
         None in cards from before it was kept.
     """
@@ -166,6 +175,7 @@ class TrainingRecord(_Frozen):
     config: dict[str, Any]
     perfmap_version: str
     processes: int = Field(default=1, ge=1)
+    started_from: StartingPoint | None = None
     curve: LossCurve | None = None
 
 
