@@ -17,20 +17,18 @@ from numpy.typing import NDArray
 
 from perfmap.errors import ConfigError, InputError
 from perfmap.preprocess.mask import threshold_otsu
-from perfmap.preprocess.motion_screen import FEW_SLICES, MotionScreen
+from perfmap.preprocess.motion_screen import FEW_SLICES, MotionScreen, displacement, rigid_transform
 from perfmap.preprocess.slices import slice_axis
 from perfmap.series import FloatArray
 
 sitk: Any = SimpleITK  # half of its functions carry no types
 
 MODES = ("auto", "on", "off")
-THRESHOLD = 1.0
+THRESHOLD = 1.2
 """Displacement, mm, above which ``auto`` registers. On simulated series the quick look finds at most 0.7 mm where
 nothing moves (the bolus itself looks like a little motion) and at least 2.9 mm in the regime ``moving``."""
 
 _N_THREADS = 1
-_ROUNDS = 6
-_SETTLED = 0.1  # mm; a volume whose last step was smaller is in place
 _PADDED_SLICES = 5
 
 
@@ -92,7 +90,7 @@ def estimate_displacement(
     problem = _Problem.of(signal, voxel_size, baseline)
     screen = MotionScreen.of(problem.fixed, problem.head, voxel_size=voxel_size)
     found = np.stack([screen.fit(signal[..., t]) for t in range(signal.shape[3])])
-    found = _steady(found, baseline)
+    found = _without_bolus(_steady(found, baseline), problem.drop(baseline))
     return problem.report(found, corrected=False)
 
 
@@ -144,9 +142,7 @@ def correct_motion(
             return signal, seen
     problem = _Problem.of(signal, voxel_size, baseline)
     screen = MotionScreen.of(problem.fixed, problem.head, voxel_size=voxel_size)
-    found = _steady(
-        np.stack([problem.place(screen, signal[..., t]) for t in range(signal.shape[3])]), baseline
-    )
+    found = _steady(np.stack([screen.follow(signal[..., t]) for t in range(signal.shape[3])]), baseline)
     moved = signal if in_place else np.empty_like(signal)
     for t, row in enumerate(found):
         moved[..., t] = problem.resample(row, signal[..., t])
@@ -158,6 +154,25 @@ def _steady(found: NDArray[np.float64], baseline: slice) -> NDArray[np.float64]:
     """Volumes that are not steady yet look different without having moved: they take the first steady one's place."""
     start = range(len(found))[baseline].start
     return np.where(np.arange(len(found))[:, None] < start, found[start], found)
+
+
+def _without_bolus(found: NDArray[np.float64], drop: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Parameters (t, 6) without the part that comes and goes with the bolus.
+
+    Where a lesion or a thin stack loses signal unevenly, the bolus itself looks like a little motion, in step with
+    the head's mean drop. Its size is the slope of the least absolute deviations between the steps from volume to
+    volume: a head that jumps, or wanders, does not follow the bolus from step to step, and is left as it is.
+    """
+    weight = np.diff(drop)
+    slopes = np.diff(found, axis=0) / np.where(weight == 0, 1.0, weight)[:, None]
+    return found - drop[:, None] * np.array([_weighted_median(one, np.abs(weight)) for one in slopes.T])
+
+
+def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """The value with half of the weight on either side; 0 if there is no weight."""
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(share, 0.5 * share[-1])]) if share[-1] > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -195,16 +210,12 @@ class _Problem:
     def in_plane_only(self) -> bool:
         return self.signal.shape[self.across] < FEW_SLICES
 
-    def place(self, screen: MotionScreen, volume: FloatArray) -> NDArray[np.float64]:
-        """Rigid parameters of a volume: the fit, repeated on the volume brought back by what was found so far."""
-        found, moved = np.zeros(6), volume
-        for _ in range(_ROUNDS):
-            step = screen.fit(moved)
-            found = found + step
-            if self.report(step[None], corrected=False).max_displacement < _SETTLED:
-                break
-            moved = self.resample(found, volume)
-        return found
+    def drop(self, baseline: slice) -> NDArray[np.float64]:
+        """Share of its signal that the head has lost in each volume, shape (t,); 0 before the first steady one."""
+        level = np.nan_to_num(self.signal[self.head].mean(axis=0, dtype=float))
+        rest = float(level[baseline].mean())
+        drop = 1.0 - level / rest if rest > 0 else np.zeros_like(level)
+        return np.where(np.arange(len(drop)) < range(len(drop))[baseline].start, 0.0, drop)
 
     def resample(self, parameters: NDArray[np.float64], volume: FloatArray) -> FloatArray:
         """A volume brought back by its parameters, with cubic B-splines, nothing below 0."""
@@ -213,7 +224,7 @@ class _Problem:
         resampler.SetInterpolator(sitk.sitkBSpline)
         resampler.SetUseNearestNeighborExtrapolator(True)
         resampler.SetNumberOfThreads(_N_THREADS)
-        resampler.SetTransform(_transform(parameters))
+        resampler.SetTransform(rigid_transform(parameters))
         nx, ny, nz = volume.shape
         array = sitk.GetArrayFromImage(resampler.Execute(self.image(volume))).T[:nx, :ny, :nz]
         return np.maximum(array, np.float32(0))
@@ -237,23 +248,10 @@ class _Problem:
         places = np.argwhere(self.head)
         places = places[:: max(1, len(places) // 2000)]
         points = (places - (np.array(self.head.shape) - 1) / 2) * np.array(self.voxel_size)
-        moved = np.stack([_moved(row, points) for row in parameters])
         return MotionReport(
             parameters=np.hstack([np.degrees(parameters[:, :3]), parameters[:, 3:]]),
-            displacement=np.sqrt(((moved - points) ** 2).sum(axis=2).mean(axis=1)),
+            displacement=np.array([displacement(row, points) for row in parameters]),
             corrected=corrected,
             in_plane_only=self.in_plane_only,
             threshold=threshold,
         )
-
-
-def _transform(parameters: NDArray[np.float64]) -> Any:
-    transform = sitk.Euler3DTransform()
-    transform.SetParameters([float(value) for value in parameters])
-    return transform
-
-
-def _moved(parameters: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    transform = _transform(parameters)
-    matrix = np.array(transform.GetMatrix()).reshape(3, 3)
-    return points @ matrix.T + parameters[3:]

@@ -3,24 +3,31 @@
 For small motion a moved volume is the volume at rest plus its derivatives along the six rigid directions, times
 how far it went. So each volume is fitted, by robust least squares, with the volume at rest, its square (tissues
 lose signal unequally during the bolus), its drift in space, and the six derivatives. The fit is linear: a factor
-on the signal changes nothing. Far motion is underestimated, but never overlooked.
+on the signal changes nothing. Far motion is underestimated, but never overlooked; the fit repeated where the head was
+found to be (`MotionScreen.follow`) measures it. Only the fitted places are read again, so that a round is cheap.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import SimpleITK
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from perfmap.series import FloatArray
+
+sitk: Any = SimpleITK  # half of its functions carry no types
 
 _SMOOTHING = 3.0  # mm, standard deviation: wider than the motion that is looked for
 _ROBUST = 3.0  # a voxel counts less once its residual exceeds this many robust standard deviations
 _ROUNDS = 2
 _POOLED = 4.0  # mm; volumes are shrunk to about this
 _MAX_VOXELS = 12_000
+_FOLLOWED = 6  # rounds at the most
+_SETTLED = 0.1  # mm; a volume whose last step was smaller is in place
 FEW_SLICES = 4  # below this many slices only motion within the slice can be told
 
 
@@ -30,6 +37,9 @@ class MotionScreen:
 
     small: tuple[FloatArray, ...]
     where: tuple[NDArray[np.intp], ...]
+    points: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    edges: NDArray[np.float64]
     level: float
     design: NDArray[np.float64]
     seen: NDArray[np.bool_]
@@ -49,7 +59,7 @@ class MotionScreen:
         voxel_size : tuple of float
             Edge lengths of a voxel along x, y and z, mm.
         """
-        volume_shape = fixed.shape
+        shape = np.array(fixed.shape)
         factors = [_shrink(edge, n) for edge, n in zip(voxel_size, fixed.shape, strict=True)]
         fixed = _pooled(np.nan_to_num(fixed, posinf=0.0, neginf=0.0), factors)
         head = _pooled(head.astype(np.float32), factors) > 0.5
@@ -57,9 +67,11 @@ class MotionScreen:
         sigma = [_SMOOTHING / edge if n > 1 else 0.0 for edge, n in zip(edges, fixed.shape, strict=True)]
         rest = ndimage.gaussian_filter(fixed.astype(np.float64), sigma)
         places = np.argwhere(head)
-        places = places[:: max(1, len(places) // _MAX_VOXELS)]
+        places = places[:: -(-len(places) // _MAX_VOXELS) or 1]
         where = tuple(places.T)
-        points = (places - (np.asarray(fixed.shape) - 1) / 2) * edges
+        # Where the first pooled voxel lies, mm from the middle of the field of view.
+        origin = (0.5 * (np.array(factors) - 1) - 0.5 * (shape - 1)) * np.asarray(voxel_size)
+        points = origin + places * edges
         gradient = np.stack(
             [
                 np.gradient(rest, edge, axis=axis)[where] if n > 1 else np.zeros(len(places))
@@ -80,10 +92,10 @@ class MotionScreen:
             seen[[a for a in range(3) if a != axis]] = False
         small = tuple(
             _shrinking(n, factor, width)
-            for n, factor, width in zip(volume_shape, factors, sigma, strict=True)
+            for n, factor, width in zip(shape.tolist(), factors, sigma, strict=True)
         )
         design = np.ascontiguousarray(np.column_stack([nuisance, rigid[:, seen]]).T)
-        return cls(small, where, level, design, seen)
+        return cls(small, where, points, origin, edges, level, design, seen)
 
     def fit(self, volume: FloatArray) -> NDArray[np.float64]:
         """Rigid motion of a volume of shape (x, y, z) against the head at rest, to first order.
@@ -93,14 +105,52 @@ class MotionScreen:
         ndarray, float64, shape (6,)
             Rotations about x, y, z (rad) and translations along x, y, z (mm); 0 for what few slices cannot tell.
         """
+        return self._fit(self._smooth(volume)[self.where].astype(np.float64))
+
+    def follow(self, volume: FloatArray) -> NDArray[np.float64]:
+        """Rigid motion of a volume, however far: the fit, repeated where the head was found to be. As `fit`."""
+        spline = ndimage.spline_filter(self._smooth(volume), order=3)
+        found = np.zeros(6)
+        for _ in range(_FOLLOWED):
+            step = self._fit(self._read(spline, found))
+            found = found + step
+            if displacement(step, self.points) < _SETTLED:
+                break
+        return found
+
+    def _smooth(self, volume: FloatArray) -> FloatArray:
         if not np.isfinite(volume.sum(dtype=np.float64)):
             volume = np.nan_to_num(volume, posinf=0.0, neginf=0.0)
-        values = _shrunk(volume, self.small)[self.where].astype(np.float64) / self.level
+        return np.asarray(_shrunk(volume, self.small) / np.float32(self.level))
+
+    def _read(self, spline: FloatArray, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the fitted points of the head show in a volume whose head moved by `parameters`."""
+        places = ((moved_points(parameters, self.points) - self.origin) / self.edges).T
+        return np.asarray(ndimage.map_coordinates(spline, places, order=3, mode="nearest", prefilter=False))
+
+    def _fit(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         found = np.zeros(6)
-        if not self.seen.any():
-            return found
-        found[self.seen] = _robust_fit(self.design, values)[-int(self.seen.sum()) :]
+        if self.seen.any():
+            found[self.seen] = _robust_fit(self.design, values)[-int(self.seen.sum()) :]
         return found
+
+
+def rigid_transform(parameters: NDArray[np.float64]) -> Any:
+    """SimpleITK's transform of six parameters: rotations about x, y, z (rad), then translations (mm)."""
+    transform = sitk.Euler3DTransform()
+    transform.SetParameters([float(value) for value in parameters])
+    return transform
+
+
+def moved_points(parameters: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where points (n, 3), mm from the middle of the field of view, are after the motion."""
+    matrix = np.array(rigid_transform(parameters).GetMatrix()).reshape(3, 3)
+    return points @ matrix.T + parameters[3:]
+
+
+def displacement(parameters: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+    """Root mean square over points of how far they have moved, mm."""
+    return float(np.sqrt(((moved_points(parameters, points) - points) ** 2).sum(axis=1).mean()))
 
 
 def _shrink(edge: float, n: int) -> int:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from perfmap.errors import ConfigError, InputError
-from perfmap.preprocess.motion import THRESHOLD, correct_motion, estimate_displacement
+from perfmap.preprocess.motion import THRESHOLD, _without_bolus, correct_motion, estimate_displacement
 
 VOXEL = (2.5, 2.5, 5.0)
 SHAPE = (80, 80, 14)
@@ -130,6 +130,27 @@ def test_bolus_alone_is_not_taken_for_motion(noise: float, n_slices: int) -> Non
     assert report.max_displacement < THRESHOLD
     assert not report.corrected
     assert corrected is series
+
+
+def test_what_comes_and_goes_with_the_bolus_is_no_motion_and_a_jump_with_it_is() -> None:
+    bump = np.exp(-0.5 * ((np.arange(40) - 20) / 3.0) ** 2)
+    jump = (np.arange(40) >= 17).astype(float)
+    still = _without_bolus(np.outer(2.0 * bump, np.ones(6)), bump)
+    moved = _without_bolus(np.outer(2.0 * jump + bump, np.ones(6)), bump)
+    assert np.abs(still).max() < 1e-9
+    assert moved == pytest.approx(np.outer(2.0 * jump, np.ones(6)), abs=1e-9)
+
+
+def test_large_lesion_in_a_thin_stack_is_not_taken_for_motion() -> None:
+    """Half of a thin stack that loses four times as much as the other drew the head to one side by more than 1 mm."""
+    shape = (80, 80, 5)
+    series = moving_series(np.zeros((N_TIMES, 6)), shape=shape, noise=2.0)
+    at_rest = series[..., BASELINE].mean(axis=3)
+    side = np.clip((np.arange(80) - 45) / 10, 0, 1)[:, None, None]
+    loss = 1 - series.mean(axis=(0, 1, 2)) / series[..., BASELINE].mean()
+    series = np.float32(series - 3 * at_rest[..., None] * side[..., None] * np.maximum(loss, 0))
+    report = estimate_displacement(series, voxel_size=VOXEL, baseline=BASELINE)
+    assert report.max_displacement < THRESHOLD
 
 
 def test_head_at_rest_is_left_in_place_even_where_registration_is_asked_for() -> None:
