@@ -32,6 +32,14 @@ def inspect(
             "--quality/--no-quality", help="Judge every case by the quality gate; reads all images."
         ),
     ] = True,
+    bolus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of several boluses in one series, judge the N-th; the last full one if not given.",
+        ),
+    ] = None,
     keep_phi: Annotated[
         bool, typer.Option("--keep-phi", help="Show texts that name the patient, and the PatientID.")
     ] = False,
@@ -53,6 +61,7 @@ def inspect(
             quiet_minutes=quiet_period / 60.0,
             time_step=time_step,
             quality=quality,
+            bolus=bolus,
             on_file=lambda n_files: looked_at(n_files, n_files),
         )
     if json is not None:
@@ -93,6 +102,8 @@ def _show(found: dict[str, Any]) -> None:
         for note in filter(None, [case.get("incomplete", ""), *case["notes"]]):
             console.print(f"{case['name']}: {note}", markup=False)
         if "quality" in case:
+            for note in case["quality"].get("notes", []):
+                console.print(f"{case['name']}: {note}", markup=False)
             said = case["quality"]["reasons"] or ["PASS"]
             for reason in said:
                 console.print(f"{case['name']}: quality {reason}", markup=False)

@@ -37,6 +37,7 @@ def inspect_input(
     quiet_minutes: float = 0.0,
     time_step: float | None = None,
     quality: bool = True,
+    bolus: int | None = None,
     on_file: Callable[[int], None] = lambda n_files: None,
 ) -> dict[str, Any]:
     """Every series of an export with the reason why it is taken or left, or the facts of one NIfTI series.
@@ -49,6 +50,8 @@ def inspect_input(
         As in `find_cases`.
     quality : bool
         Judge every case by the quality gate, as a map of the default network would be; the images are read for that.
+    bolus : int, optional
+        Of several boluses in one series, the one that is judged; the last full one if not given.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def inspect_input(
     if not holds_dicom(path):
         if path.is_dir():
             raise InputError(f"{path} holds no DICOM; give an export of DICOM or one NIfTI series")
-        return {"warning": RESEARCH_ONLY, "kind": "nifti", **_describe_nifti(path, time_step, quality)}
+        return {"warning": RESEARCH_ONLY, "kind": "nifti", **_describe_nifti(path, time_step, quality, bolus)}
     export = find_cases(
         path,
         prefer=prefer,
@@ -78,7 +81,7 @@ def inspect_input(
     described = describe_export(export)
     if quality:
         for case, entry in zip(export.cases, described["cases"], strict=True):
-            entry["quality"] = _quality_of_case(case)
+            entry["quality"] = _quality_of_case(case, bolus)
     return {"warning": RESEARCH_ONLY, "kind": "dicom", **described}
 
 
@@ -118,32 +121,38 @@ def _acquired(case: DicomCase) -> list[int] | None:
     return None if found is None else list(found)
 
 
-def judge_series(series: Series, sidecar: Mapping[str, Any]) -> dict[str, Any]:
+def judge_series(series: Series, sidecar: Mapping[str, Any], *, bolus: int | None = None) -> dict[str, Any]:
     """Verdict of the quality gate on a series, without a map.
 
     Returns
     -------
     dict
-        As `QualityReport.as_dict`; status FAIL with the reason where the series would be refused.
+        As `QualityReport.as_dict`, with ``notes`` and, of several boluses, ``boluses``; status FAIL with the reason
+        where the series would be refused.
     """
     card = read_card(find_checkpoint(DEFAULT_MODEL))
     try:
-        looked_at = examine(working_grid(series, acquired_matrix(sidecar, series)).series, card.inputs)
+        grid = working_grid(series, acquired_matrix(sidecar, series))
+        looked_at = examine(grid.series, card.inputs, bolus=bolus)
     except InputError as error:
         return {"status": "FAIL", "reasons": [f"FAIL refused: {error}"], "findings": {}}
-    return assess(looked_at, card, acquisition=acquisition_of(sidecar)).as_dict()
+    return {
+        **assess(looked_at, card, acquisition=acquisition_of(sidecar)).as_dict(),
+        "notes": [*([grid.note] if grid.note else []), *looked_at.notes],
+        **({"boluses": looked_at.boluses} if looked_at.boluses else {}),
+    }
 
 
-def _quality_of_case(case: DicomCase) -> dict[str, Any]:
+def _quality_of_case(case: DicomCase, bolus: int | None) -> dict[str, Any]:
     try:
         with staged_case(case) as staged, warnings.catch_warnings():
             warnings.simplefilter("ignore", PerfmapWarning)  # they stand in the notes of the case
-            return judge_series(read_series(staged.nifti), read_sidecar(staged.nifti))
+            return judge_series(read_series(staged.nifti), read_sidecar(staged.nifti), bolus=bolus)
     except InputError as error:
         return {"status": "FAIL", "reasons": [f"FAIL refused: {error}"], "findings": {}}
 
 
-def _describe_nifti(path: Path, time_step: float | None, quality: bool) -> dict[str, Any]:
+def _describe_nifti(path: Path, time_step: float | None, quality: bool, bolus: int | None) -> dict[str, Any]:
     series = read_series(path, time_step=time_step)
     axis = slice_axis(series.affine)
     plane = np.moveaxis(series.signal, axis, 0)[series.signal.shape[axis] // 2]  # (rows, columns, t)
@@ -162,5 +171,7 @@ def _describe_nifti(path: Path, time_step: float | None, quality: bool) -> dict[
         "reason": reason or f"DSC: {series.n_times} volumes, a bolus",
         "notes": list(series.notes),
     }
-    case = {**described, "quality": judge_series(series, read_sidecar(path))} if quality else described
+    case = described
+    if quality:
+        case = {**described, "quality": judge_series(series, read_sidecar(path), bolus=bolus)}
     return {"series": [described], "cases": [case] if not reason else []}

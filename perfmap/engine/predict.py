@@ -256,7 +256,13 @@ def _white_matter_of(prepared: Prepared, slices: Sequence[int], outputs: FloatAr
     return WhiteMatter(level, mask) if level > 0 else None
 
 
-def examine(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | None = None) -> Prediction:
+def examine(
+    series: Series,
+    inputs: InputContract,
+    *,
+    bolus: int | None = None,
+    mask: NDArray[np.bool_] | None = None,
+) -> Prediction:
     """Look at a series as `predict` would, without a network and without maps.
 
     Motion is looked for and left as it is.
@@ -265,6 +271,8 @@ def examine(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | 
     ----------
     series : Series
     inputs : InputContract
+    bolus : int, optional
+        Of several boluses the one to look at, as in `PredictConfig`.
     mask : ndarray of bool, shape (x, y, z), optional
         Brain mask; found in the series where it is not given.
 
@@ -273,7 +281,7 @@ def examine(series: Series, inputs: InputContract, *, mask: NDArray[np.bool_] | 
     InputError
         If the series is refused; see `prepare_series`.
     """
-    part = _part_read(series, inputs, None, mask)
+    part = _part_read(series, inputs, bolus, mask)
     series = part.series
     prepared = prepare_series(series, inputs, mask=mask)
     motion = estimate_displacement(

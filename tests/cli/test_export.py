@@ -6,11 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from perfmap.cli import run
 from tests.dicom_factory import SECRETS, Scan, oblique_affine, write_classic
 from tests.heads import head_series
+from tests.studies import save_small_model
 
 SHAPE = (32, 32, 3)
 
@@ -72,6 +74,58 @@ def test_inspect_says_why(export: Path, capfd: pytest.CaptureFixture[str]) -> No
     assert "lovelace" not in table.lower()
     assert run(["inspect", str(export), "--keep-phi", "--json", "-"]) == 0
     assert "PID4711" in capfd.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def two_boluses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A preload of half the dose and then the bolus, in one DICOM series."""
+    single = head_series(shape=SHAPE, n_times=45)[0].signal
+    preload = head_series(shape=SHAPE, n_times=40, arrival=15.0, seed=4)[0].signal
+    level = preload[..., :6].mean(axis=-1, keepdims=True)
+    signal = np.concatenate([level * np.sqrt(preload / level), single], axis=-1)
+    folder = tmp_path_factory.mktemp("preload")
+    write_classic(Scan(signal, oblique_affine(SHAPE)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_model(tmp_path_factory.mktemp("model") / "small")
+
+
+@pytest.mark.parametrize(("option", "read"), [([], 2), (["--bolus", "1"], 1), (["--bolus", "2"], 2)])
+def test_bolus_option_is_heard_for_dicom(
+    two_boluses: Path, small_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    option: list[str], read: int,
+) -> None:  # fmt: skip
+    arguments = ["predict", str(two_boluses), "-o", str(tmp_path / "map.nii.gz"), "--json", "-", "--quiet"]
+    assert run([*arguments, "--model", str(small_model), *option]) == 0
+    sidecar = json.loads(capfd.readouterr().out)["sidecar"]
+    assert sidecar["Found"]["boluses"]["read"] == read
+    assert any(f"the map is that of bolus {read}" in note for note in sidecar["Notes"])
+
+
+@pytest.mark.parametrize(("option", "read"), [([], 2), (["--bolus", "1"], 1)])
+def test_inspect_looks_at_the_bolus_that_predict_would_read(
+    two_boluses: Path, capfd: pytest.CaptureFixture[str], option: list[str], read: int
+) -> None:
+    assert run(["inspect", str(two_boluses), "--json", "-", "--quiet", *option]) == 0
+    (case,) = json.loads(capfd.readouterr().out)["cases"]
+    assert case["quality"]["boluses"]["read"] == read
+    assert "2 boluses" in " ".join(case["quality"]["notes"])
+
+
+def test_a_bolus_that_is_not_there_is_refused(
+    two_boluses: Path, small_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["predict", str(two_boluses), "-o", str(tmp_path / "map.nii.gz"), "--model", str(small_model)]
+    assert run([*arguments, "--bolus", "3"]) == 3
+    assert "--bolus is 3" in capfd.readouterr().err
+    assert not (tmp_path / "map.nii.gz").exists()
+    assert run(["inspect", str(two_boluses), "--json", "-", "--quiet", "--bolus", "3"]) == 0
+    (case,) = json.loads(capfd.readouterr().out)["cases"]
+    assert case["quality"]["status"] == "FAIL"
+    assert "--bolus is 3" in case["quality"]["reasons"][0]
 
 
 def test_inspect_of_what_is_no_series_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
