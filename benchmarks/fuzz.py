@@ -1,10 +1,11 @@
 """Hostile input: thousands of spoilt series, each of which must end in a map or a documented exit code with one line.
 
 Each input is a small sound series whose NIfTI header, voxels, gzip stream, sidecar or mask has been spoilt by a seeded
-mutator (several times over, now and then), or a file name, or an option. For each one is checked: the exit code is
+mutator (several times over, now and then), or a file name, or an option; every fifth is a DICOM export, spoilt by
+`benchmarks/fuzz_dicom.py`. For each one is checked: the exit code is
 documented and is not an internal error; exactly one error line and no traceback; an end within the time limit; no
 memory beyond the limit (RLIMIT_AS); nothing written outside of OUT, nothing at all after a refusal; inputs unchanged;
-a map that is written has the shape of the series and finite values.
+a map that is written has the shape of the series and finite values; no name of the patient in anything said.
 
 Inputs run in this process's workers through `perfmap.cli.run`, and every n-th one through the real command. What is
 found is kept in --keep, and is made again by its number: --only N.
@@ -39,9 +40,14 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import nibabel as nib
 import numpy as np
 import typer.main
+
+from benchmarks.fuzz_dicom import make_export
+from tests.dicom_factory import SECRETS
 
 SHAPE, N_TIMES, STEP = (16, 16, 3), 30, 1.5
 TIME_LIMIT = 180.0  # s, for one input; generous, as the machine may be busy
@@ -59,6 +65,12 @@ class Case:
     arguments: list[str]
     story: list[str] = field(default_factory=list)
     special: str = ""
+    dicom: bool = False
+
+    @property
+    def many(self) -> bool:
+        """Whether it is a batch, which writes a summary whatever becomes of its cases."""
+        return self.arguments[0] == "predict" and self.dicom and "{out}" in self.arguments
 
 
 def sound_signal() -> np.ndarray:
@@ -303,9 +315,12 @@ NAMES += [
 OPTIONS = ["--time-step", "--echo-time", "--repetition-time"]
 
 
-def make_case(number: int, seed: int) -> Case:
+def make_case(number: int, seed: int, *, dicom_every: int = 5) -> Case:
     """The input of a number: equal numbers and seeds give equal inputs."""
     rng = np.random.default_rng([seed, number])
+    if dicom_every and number % dicom_every == dicom_every - 1:
+        files, arguments, told = make_export(rng)
+        return Case(files, arguments, told, dicom=True)
     story: list[str] = []
     signal = SOUND
     kinds = rng.random(7)
@@ -459,8 +474,10 @@ def faults_of(code: int | str, out: str, err: str, before: dict, after: dict, ca
         faults.append(f"exit code {code}")
     if "Traceback" in err or "Traceback" in out:
         faults.append("traceback")
-    if len(errors) != (0 if code == 0 else 1):
+    if len(errors) != (0 if code == 0 or (case.many and code in (4, 5)) else 1):
         faults.append(f"{len(errors)} error lines")
+    if case.dicom and (named := [secret for secret in SECRETS if secret in out + err]):
+        faults.append(f"says who the patient is: {named}")
     if others:
         faults.append(f"other lines on stderr: {others[:2]}")
     if {k: v for k, v in after.items() if not k.startswith("out")} != before:
@@ -468,11 +485,12 @@ def faults_of(code: int | str, out: str, err: str, before: dict, after: dict, ca
     written = [name for name in after if name.startswith("out/")]
     if any(".perfmap-partial" in name or name.endswith(".part") for name in written):
         faults.append("partial file left")
-    if code != 0 and written:
+    # A map that cannot go back to DICOM stays as NIfTI; a batch writes its summary in any case.
+    if code != 0 and written and not case.many and "--dicom" not in case.arguments:
         faults.append(f"written although refused: {written[:3]}")
-    if code == 0:
+    if code == 0 or case.many:
         maps = [name for name in written if name.endswith(".nii.gz") and "validity" not in name]
-        if not maps:
+        if not maps and code == 0 and case.arguments[0] != "inspect":
             faults.append("no map")
         for name in maps:
             image = nib.Nifti1Image.from_bytes(gzip.decompress(after[name]))
@@ -515,11 +533,13 @@ def small_model(folder: Path) -> Path:
 
 
 def try_one(
-    number: int, seed: int, model: Path, home: Path, *, command: bool
+    number: int, seed: int, model: Path, home: Path, *, command: bool, dicom_every: int
 ) -> tuple[str, list[str], Case, str]:
     """Outcome, faults, the case, and what was said."""
-    case = make_case(number, seed)
+    case = make_case(number, seed, dicom_every=dicom_every)
     folder = Path(tempfile.mkdtemp(dir=home))
+    scratch = Path(tempfile.mkdtemp(dir=home))
+    os.environ["TMPDIR"], tempfile.tempdir = str(scratch), None
     try:
         arguments = lay_out(case, folder)
         if arguments[0] == "predict":
@@ -528,23 +548,31 @@ def try_one(
         code, out, err = (run_command if command else run_here)(arguments)
         after = snapshot(folder)
         faults = faults_of(code, out, err, before, after, case)
+        if left := [*scratch.iterdir(), *(p for name in case.files if (p := Path("/tmp", name)).exists())]:
+            faults.append(f"left behind: {left}")
     finally:
+        os.environ["TMPDIR"], tempfile.tempdir = str(home), None
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     return str(code), faults, case, err[-600:]
 
 
-def work(numbers: range, seed: int, model: Path, home: Path, keep: Path, results: object) -> None:
+def work(
+    numbers: range, seed: int, model: Path, home: Path, keep: Path, results: object, dicom_every: int
+) -> None:
     """Run inputs one after the other, with bounded memory."""
     typer.main.get_command = functools.cache(typer.main.get_command)  # half of the time of an input otherwise
-    import_module("perfmap.engine.predict_file")  # before any time limit: half an import is no import
-    import_module("perfmap.engine.conventional_file")
+    for name in ("predict_file", "conventional_file", "batch", "export", "inspect"):
+        import_module(f"perfmap.engine.{name}")  # before any time limit: half an import is no import
+    import_module("perfmap.report.dicom")
     import_module("torch._dynamo")
-    try_one(1 << 30, seed, model, home, command=False)  # loads the rest
+    for number in range(1 << 30, (1 << 30) + 12):
+        try_one(number, seed, model, home, command=False, dicom_every=2)  # loads the rest
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY_LIMIT, held + MEMORY_LIMIT))
     for number in numbers:
         began = time.monotonic()
-        code, faults, case, said = try_one(number, seed, model, home, command=False)
+        code, faults, case, said = try_one(number, seed, model, home, command=False, dicom_every=dicom_every)
         if faults:
             _keep(keep, number, faults, case, said)
         results.put((number, "here", code, faults, case.story, said, time.monotonic() - began))  # type: ignore[attr-defined]
@@ -557,7 +585,8 @@ def _keep(keep: Path, number: int, faults: list[str], case: Case, said: str) -> 
         "\n".join([*faults, *case.story, " ".join(case.arguments), said]), errors="backslashreplace"
     )
     for n, content in enumerate(case.files.values()):
-        (folder / f"{n}.bin").write_bytes(content)
+        if n < 10:
+            (folder / f"{n}.bin").write_bytes(content)
 
 
 def main() -> int:
@@ -570,6 +599,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--command-every", type=int, default=200, help="0: never through the real command")
+    parser.add_argument("--dicom-every", type=int, default=5, help="1: DICOM alone; 0: none")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"))
     parser.add_argument("--only", type=int, default=None, help="run this one number and say everything")
     options = parser.parse_args()
@@ -577,7 +607,9 @@ def main() -> int:
     os.environ["TMPDIR"] = str(home)
     model = small_model(home)
     if options.only is not None:
-        code, faults, case, said = try_one(options.only, options.seed, model, home, command=False)
+        code, faults, case, said = try_one(
+            options.only, options.seed, model, home, command=False, dicom_every=options.dicom_every
+        )
         print(code, faults, case.special, case.arguments, *case.story, said, sep="\n")
         shutil.rmtree(home)
         return 0
@@ -589,7 +621,9 @@ def main() -> int:
     for k in range(options.workers):
         numbers = range(options.first + k, last, options.workers)
         worker = context.Process(
-            target=work, args=(numbers, options.seed, model, home, options.keep, results), daemon=True
+            target=work,
+            args=(numbers, options.seed, model, home, options.keep, results, options.dicom_every),
+            daemon=True,
         )
         worker.start()
         workers.append((worker, numbers))
@@ -613,7 +647,9 @@ def main() -> int:
     through_command: Counter[str] = Counter()
     if options.command_every:
         for number in range(options.first, last, options.command_every):
-            code, faults, case, said = try_one(number, options.seed, model, home, command=True)
+            code, faults, case, said = try_one(
+                number, options.seed, model, home, command=True, dicom_every=options.dicom_every
+            )
             through_command[code] += 1
             if faults:
                 bad.append(f"command {number}: {faults}")
