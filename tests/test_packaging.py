@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -117,3 +120,63 @@ def test_wheel_predicts_from_any_folder(installed: Path, tmp_path: Path) -> None
     # Grey matter has 2.2 times the blood volume: a trained network reads that, whatever its errors.
     assert np.median(nrcbv[truth == GREY]) > 1.2 * np.median(nrcbv[truth == WHITE]) > 0.0
     assert perfmap.__version__ in (tmp_path / "nrcbv.json").read_text("utf-8")
+
+
+# What `--read-only --tmpfs /tmp --network none` and a user without rights amount to, without an engine.
+LIKE_A_CONTAINER = """
+set -e
+mount --make-rprivate /
+mount --bind "$1" "$1"
+mount -t tmpfs tmpfs "$2"
+mount -o remount,bind,ro /
+shift 2
+exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
+"""
+
+
+def container_file() -> dict[str, list[str]]:
+    """Arguments of the instructions of the Containerfile."""
+    text = (ROOT / "Containerfile").read_text("utf-8").replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for word, rest in re.findall(r"^([A-Z]+) (.+)$", text, re.MULTILINE):
+        found.setdefault(word, []).append(rest)
+    return found
+
+
+def test_container_installs_as_the_wheel_is_tried_without_rights_and_network() -> None:
+    steps = container_file()
+    assert steps["USER"] == ["1000:1000"]
+    (install,) = (shlex.split(step) for step in steps["RUN"])
+    tried = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert "pip install --quiet -c constraints.txt" in tried
+    assert install[:4] == ["python", "-m", "pip", "install"]
+    assert install[-3:] == ["-c", "/opt/perfmap/constraints.txt", "/opt/perfmap/*.whl"]
+
+
+def test_container_entry_point_works_offline_on_a_read_only_root(installed: Path, tmp_path: Path) -> None:
+    steps = container_file()
+    (entry,) = (json.loads(step) for step in steps["ENTRYPOINT"])
+    variables = dict(item.split("=", 1) for item in shlex.split(steps["ENV"][0]))
+    series, _ = head_series(shape=(96, 96, 4))
+    image = nib.Nifti1Image(series.signal, series.affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4] = series.time_step
+    place = tmp_path / "data" / "sub-01" / "perf"
+    place.mkdir(parents=True)
+    nib.save(image, place / "sub-01_dsc.nii.gz")
+    (tmp_path / "data" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    output, scratch = tmp_path / "out", tmp_path / "scratch"
+    output.mkdir()
+    scratch.mkdir()
+    variables = {name: value.replace("/tmp", str(scratch)) for name, value in variables.items()}
+    command = [installed / entry[0], *entry[1:], tmp_path / "data", output, "participant"]
+    command += ["--participant-label", "01", "--quiet"]
+    shut_in = ["unshare", "--mount", "--net", "sh", "-c", LIKE_A_CONTAINER, "sh", output, scratch]
+    if not all(map(shutil.which, ("unshare", "setpriv"))) or run(*shut_in, "true", cwd=scratch).returncode:
+        pytest.skip("no name spaces here: neither a read-only root nor a network without interfaces")
+    refused = run(*shut_in, "touch", tmp_path / "data" / "new", cwd=scratch)
+    assert "Read-only file system" in refused.stderr
+    environment = [f"{name}={value}" for name, value in {**variables, "TMPDIR": str(scratch)}.items()]
+    done = run(*shut_in, "env", *environment, *command, cwd=scratch)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(output.rglob("*_nrcbv.nii.gz"))

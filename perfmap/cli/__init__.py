@@ -23,7 +23,7 @@ from perfmap.errors import PerfmapError, PerfmapWarning
 
 VERBS = (
     *("predict", "inspect", "train", "score", "roi", "simulate", "models", "conventional", "send"),
-    *("cases", "merge", "reproduce"),
+    *("cases", "merge", "reproduce", "bids_app"),
 )
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {text}" for code, text in EXIT_CODES.items())
 _logger = logging.getLogger("perfmap")
@@ -57,7 +57,9 @@ def _options(
 
 for _verb in VERBS:
     if importlib.util.find_spec(f"perfmap.cli.{_verb}"):
-        app.command(_verb, epilog=_EPILOG)(getattr(importlib.import_module(f"perfmap.cli.{_verb}"), _verb))
+        app.command(_verb.replace("_", "-"), epilog=_EPILOG)(
+            getattr(importlib.import_module(f"perfmap.cli.{_verb}"), _verb)
+        )
 
 
 def main() -> None:

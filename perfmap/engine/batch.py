@@ -55,6 +55,7 @@ def run_batch(
     *,
     lanes: int = 1,
     shard: tuple[int, int] = (1, 1),
+    name: str = "",
     pool: Callable[[], AbstractContextManager[tuple[Executor, int]]] | None = None,
     on_change: Callable[[Progress], None] = lambda progress: None,
 ) -> Summary:
@@ -72,6 +73,8 @@ def run_batch(
         Cases computed side by side.
     shard : tuple of int
         Number of the shard, from 1, and how many there are.
+    name : str
+        Of a part of a larger list; runs of different names may share the output folder, as shards do.
     pool : callable, optional
         Opens an executor in other processes, and says how many these are; each loads the model once. Threads of
         this process if not given.
@@ -90,7 +93,7 @@ def run_batch(
     part = cases.shard(*shard)
     rows: list[Row] = []
     running: _Running = {}
-    lock = f"{shard[0]}-of-{shard[1]}" if shard[1] > 1 else ""
+    lock = f"{shard[0]}-of-{shard[1]}" if shard[1] > 1 else name
     checkpoint = load_checkpoint(job.model) if pool is None else None
     card = checkpoint.card if checkpoint else read_card(job.model)
     with locked_folder(job.output, part=lock):
@@ -114,6 +117,7 @@ def run_batch(
                 left_out=tuple((entry.path, entry.reason) for entry in part.left_out),
                 list_sha256=cases.fingerprint,
                 shard=shard,
+                part=name,
             )
             write_summary(summary, job.output)
     return summary

@@ -65,12 +65,15 @@ class Summary:
         Fingerprint of the whole list of cases.
     shard : tuple of int
         Number of this shard, and how many there are.
+    part : str
+        Name of a part of the list that was chosen by its labels; empty for the whole list and for shards.
     """
 
     rows: tuple[Row, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     list_sha256: str = ""
     shard: tuple[int, int] = (1, 1)
+    part: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -86,9 +89,11 @@ class Summary:
         return 5 if all(row.code == 5 for row in bad) else 4
 
 
-def summary_path(output: Path, shard: tuple[int, int]) -> Path:
-    """``summary.json`` of a whole batch, or that of a shard; the CSV file lies beside it."""
+def summary_path(output: Path, shard: tuple[int, int], part: str = "") -> Path:
+    """``summary.json`` of a whole batch, or that of a shard or part; the CSV file lies beside it."""
     index, n = shard
+    if part:
+        return output / SHARDS / f"part-{part}.json"
     if n == 1:
         return output / "summary.json"
     return output / SHARDS / f"summary-{index:05d}-of-{n:05d}.json"
@@ -102,7 +107,7 @@ def write_summary(summary: Summary, output: Path) -> Path:
     Path
         The JSON file.
     """
-    path = summary_path(output, summary.shard)
+    path = summary_path(output, summary.shard, summary.part)
     with atomic_output(path.with_suffix(".csv"), overwrite=True) as stream:
         stream.write(as_csv(summary.rows).encode("utf-8", "surrogateescape"))
     write_json(as_dict(summary), path, overwrite=True)
@@ -169,6 +174,26 @@ def merge_shards(output: Path) -> Summary:
         rows=tuple(sorted((row for part in parts for row in part.rows), key=lambda row: row.case)),
         left_out=tuple(entry for part in parts for entry in part.left_out),
         list_sha256=parts[0].list_sha256,
+    )
+
+
+def merge_parts(output: Path) -> Summary:
+    """Put the summaries of all parts together; of a case that stands in several, the one written last counts.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    paths = sorted((output / SHARDS).glob("part-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    whole = summary_path(output, (1, 1))
+    if not paths and not whole.is_file():
+        raise InputError(f"no participant has left a summary in {output}; run the level 'participant' first")
+    parts = [read_summary(path) for path in ([whole] if whole.is_file() else []) + paths]
+    rows = {row.case: row for part in parts for row in part.rows}
+    return Summary(
+        rows=tuple(rows[case] for case in sorted(rows)),
+        left_out=tuple(dict.fromkeys(entry for part in parts for entry in part.left_out)),
     )
 
 
