@@ -37,3 +37,14 @@ class QualityError(PerfmapError):
 
 class PerfmapWarning(UserWarning):
     """Something the user should know although the work goes on; shown as one line and kept in the manifest."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python or of PyTorch, says that memory ran out."""
+    said = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or "OutOfMemory" in type(error).__name__
+        or "allocate memory" in said
+        or "can't start new thread" in said  # there is no room for its stack
+    )

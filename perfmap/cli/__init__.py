@@ -19,7 +19,7 @@ import typer
 
 from perfmap import __version__
 from perfmap.cli.common import EXIT_CODES, one_line, terminal_logging
-from perfmap.errors import PerfmapError, PerfmapWarning
+from perfmap.errors import PerfmapError, PerfmapWarning, is_out_of_memory
 
 VERBS = (
     *("predict", "inspect", "train", "score", "roi", "simulate", "models", "conventional", "send"),
@@ -119,11 +119,7 @@ def _outcome(error: BaseException) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "perfmap"
         return 2, f"{error.format_message().rstrip('.')}; see {command} --help"
-    if (
-        isinstance(error, MemoryError)
-        or "OutOfMemory" in type(error).__name__
-        or "allocate memory" in str(error)
-    ):
+    if is_out_of_memory(error):
         return (
             1,
             f"out of memory ({one_line(error) or 'no details'}); end other programs, or give --device cpu",

@@ -196,6 +196,7 @@ def _run(
             except Exception as error:  # a worker that died again and again, or a row that could not travel
                 rows.append(failure(planned.case, error))
             del running[future]  # last: an interrupt before it leaves the row to be found
+            del future  # and with it what a failed case still held
         tell()
 
     for case in waiting:

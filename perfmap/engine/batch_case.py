@@ -14,12 +14,12 @@ from zipfile import BadZipFile
 from perfmap.engine.cases import AS_IN_FILE, Case, Timing
 from perfmap.engine.export import DicomCase, staged_case
 from perfmap.engine.layout import CasePaths, case_paths
-from perfmap.engine.memory import is_out_of_memory, memory_hint
+from perfmap.engine.memory import memory_hint
 from perfmap.engine.predict import PredictConfig
 from perfmap.engine.predict_file import Done, predict_file
 from perfmap.engine.request import file_hashes, request_of
 from perfmap.engine.summary import Row
-from perfmap.errors import InputError, PerfmapError
+from perfmap.errors import InputError, PerfmapError, is_out_of_memory
 from perfmap.io.dicom_source import DicomSource
 from perfmap.io.sidecar import json_text, read_json, sha256_of, write_json
 from perfmap.models.card import ModelCard
@@ -140,6 +140,7 @@ def compute_case(
     """
     began = time.monotonic()
     case, request = planned.case, planned.request
+    done: Done | None = None
     try:
         with _opened(case) as (path, source):
             if source is not None:
@@ -170,9 +171,11 @@ def compute_case(
     except PerfmapError as error:
         return failure(case, error, seconds=time.monotonic() - began)
     except Exception as error:
-        if is_out_of_memory(error):
-            raise MemoryError(memory_hint(case)) from error
-        return failure(case, error, seconds=time.monotonic() - began)
+        if not is_out_of_memory(error):
+            return failure(case, error, seconds=time.monotonic() - began)
+        done = None
+    if done is None:  # raised here, where the failed attempt and all that it held is gone
+        raise MemoryError(memory_hint(case))
     name = planned.paths.map_path.relative_to(job.output).as_posix()
     return Row(
         case.name, case.source, name, qc=done.quality.summary, seconds=round(time.monotonic() - began, 3)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,7 +241,12 @@ def stage(case: DicomCase, folder: Path) -> Staged:
     InputError
         If the conversion cannot be reconciled with the headers.
     """
-    return convert(case.arranged, list(case.series), case.axis, folder, name=case.name, notes=case.notes)
+    try:
+        return convert(case.arranged, list(case.series), case.axis, folder, name=case.name, notes=case.notes)
+    except (BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(
+            f"an image of the export is damaged ({type(error).__name__}); export or copy it again"
+        ) from error
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from perfmap.engine.threads import one_thread_each
+from perfmap.errors import is_out_of_memory
 from perfmap.preprocess.features import rescale
 from perfmap.preprocess.pipeline import Prepared, network_slice
 from perfmap.preprocess.resample import brain_box, from_matrix
 from perfmap.series import FloatArray
 
-# Slices computed together. Fixed, so that a map does not depend on the number of threads.
+# Slices that share a box around the brain. Fixed, so that a map does not depend on the number of threads.
 _BLOCK = 4
-_AT_ONCE = 2  # of these go through the network together, so that activations stay in the processor's cache
 _MULTIPLE = 8  # of the edges of a cropped slice
 SliceInput = tuple[FloatArray, FloatArray]  # channels and coverage, of `network_slice`
 
@@ -43,7 +43,8 @@ def run_network(
     slices : sequence of int
     device : torch.device
     threads : int
-        Blocks of slices computed side by side, one thread each; the result does not depend on it.
+        Blocks of slices computed side by side, one thread each; the result does not depend on it. Where memory does
+        not suffice for that, they are computed one by one.
     white_level : float, optional
         Mean first-pass integral of white matter, s, where it is known: the network then reads the series in units
         of it. For networks that read the maps beside the curves.
@@ -58,7 +59,6 @@ def run_network(
         c = 1 for networks that give a map alone.
     """
     blocks = [list(slices[i : i + _BLOCK]) for i in range(0, len(slices), _BLOCK)]
-    done, images = 0, []
 
     def read_slice(k: int) -> SliceInput:
         return network_slice(prepared, k) if read is None else read(k)
@@ -66,12 +66,31 @@ def run_network(
     def run(block: list[int]) -> FloatArray:
         return _run_block(network, prepared, [read_slice(k) for k in block], device, white_level)
 
-    with one_thread_each(), ThreadPoolExecutor(max(threads, 1)) as pool:
-        for block, image in zip(blocks, pool.map(run, blocks), strict=True):
-            images.append(image)
-            done += len(block)
-            on_slice(done)
-    return np.concatenate(images)
+    with one_thread_each():
+        images = _side_by_side(run, blocks, threads, on_slice)
+        return np.concatenate(images or _side_by_side(run, blocks, 1, on_slice))
+
+
+def _side_by_side(
+    run: Callable[[list[int]], FloatArray],
+    blocks: Sequence[list[int]],
+    threads: int,
+    on_slice: Callable[[int], None],
+) -> list[FloatArray]:
+    """Every block's images; nothing where memory did not suffice for more than one thread."""
+    images: list[FloatArray] = []
+    done = 0
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        try:
+            for block, image in zip(blocks, pool.map(run, blocks), strict=True):
+                images.append(image)
+                done += len(block)
+                on_slice(done)
+        except Exception as error:
+            if threads <= 1 or not is_out_of_memory(error):
+                raise
+            return []
+    return images
 
 
 def white_matter_probability(outputs: FloatArray) -> FloatArray:
@@ -110,12 +129,11 @@ def _run_block(
             n_times=inputs.n_times,
             white_matter_known=True,
         )
-    told = np.repeat(context[None], _AT_ONCE, axis=0)
-    # The layout in which the default network is fastest.
+    # The layout in which the default network is fastest; one slice at a time stays in the processor's cache.
     layout = torch.channels_last if inputs.features == "curves+maps" else torch.contiguous_format
-    output = np.concatenate(
-        [_through(network, part, told[: len(part)], device, layout) for part in _parts(channels)]
-    )
+    at_once = 1 if device.type == "cpu" else _BLOCK
+    parts = [channels[i : i + at_once] for i in range(0, len(channels), at_once)]
+    output = np.concatenate([_through(network, part, context, device, layout) for part in parts])
     if output.ndim == 3:
         output = output[:, None]
     images = np.zeros((*output.shape[:2], whole, whole), dtype=np.float32)
@@ -129,20 +147,17 @@ def _run_block(
     )
 
 
-def _parts(channels: FloatArray) -> list[FloatArray]:
-    return [channels[i : i + _AT_ONCE] for i in range(0, len(channels), _AT_ONCE)]
-
-
 def _through(
     network: nn.Module,
     channels: FloatArray,
-    told: FloatArray,
+    context: FloatArray,
     device: torch.device,
     layout: torch.memory_format,
 ) -> FloatArray:
     images = torch.from_numpy(channels).contiguous(memory_format=layout).to(device)
+    told = torch.from_numpy(np.repeat(context[None], len(channels), axis=0)).to(device)
     with torch.inference_mode():
-        return np.asarray(network(images, torch.from_numpy(told).to(device)).float().cpu().numpy())
+        return np.asarray(network(images, told).float().cpu().numpy())
 
 
 def filled_slices(mask: NDArray[np.bool_], axis: int) -> list[int]:

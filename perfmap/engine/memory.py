@@ -14,14 +14,6 @@ _BESIDE = 250e6  # bytes: activations of the network, maps
 _SHARE = 0.8  # of what is free
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, of Python or of PyTorch, says that memory ran out."""
-    text = str(error)
-    return (
-        isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in text
-    )
-
-
 def memory_needed(case: Case) -> float:
     """Bytes that a case needs, judged by its headers; 0 where they cannot be read, as the case ends there."""
     if case.dicom is not None:

@@ -95,7 +95,7 @@ def agrees(image: Any, arranged: Arranged, *, lossy: bool = False) -> NDArray[np
     if expected is None or image.shape[3:] != (arranged.n_volumes,) or image.shape[2] != arranged.n_slices:
         return None
     flips = index_map(np.asarray(image.affine, dtype=float), expected)
-    if flips is None:
+    if flips is None or not onto_itself(flips, image.shape):
         return None
     if arranged.stack.is_mosaic:
         for turned in (flips, _other_way(flips, image.shape[2])):
@@ -111,6 +111,12 @@ def agrees(image: Any, arranged: Arranged, *, lossy: bool = False) -> NDArray[np
         if not gain.fits(converted_slice(image, flips, place), values.T):
             return None
     return flips
+
+
+def onto_itself(flips: NDArray[np.int64], shape: tuple[int, ...]) -> bool:
+    """Whether an index map takes an image's grid onto itself; one that shifts it does where slices are missing."""
+    wanted = [0 if flips[axis, axis] > 0 else shape[axis] - 1 for axis in range(3)]
+    return bool((flips[:3, 3] == wanted).all())
 
 
 def converted_slice(image: Any, flips: NDArray[np.int64], place: tuple[int, int]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from perfmap.errors import InputError
-from perfmap.io.dicom_check import agrees, expected_affine, index_map, refuse_mismatch
+from perfmap.io.dicom_check import agrees, expected_affine, index_map, onto_itself, refuse_mismatch
 from perfmap.io.dicom_files import ExportFile
 from perfmap.io.dicom_frames import ENHANCED_MR, LEGACY_ENHANCED_MR
 from perfmap.io.dicom_pixels import Undecodable, read_pixels
@@ -221,7 +221,8 @@ def _flips_by_place(image: Any, arranged: Arranged) -> NDArray[np.int64] | None:
     if image.shape[2:] != (arranged.n_slices, arranged.n_volumes):
         return None
     expected = expected_affine(arranged, image)
-    return None if expected is None else index_map(np.asarray(image.affine, dtype=float), expected)
+    flips = None if expected is None else index_map(np.asarray(image.affine, dtype=float), expected)
+    return flips if flips is not None and onto_itself(flips, image.shape) else None
 
 
 def _finish_header(converted: Path, nifti: Path, axis: TimeAxis) -> None:

@@ -14,6 +14,7 @@ from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from perfmap.errors import InputError
+from perfmap.io.dicom_files import ExportFile
 from perfmap.io.dicom_frames import Frame
 from perfmap.io.dicom_header import unpack_deflated
 
@@ -60,17 +61,9 @@ def tiles_of(mosaic: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
 
 
 def _stored(frames: Sequence[Frame]) -> Iterator[NDArray[np.generic]]:
-    with frames[0].file.open() as stream, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        source: io.BytesIO | pydicom.Dataset
-        start = stream.read(1024)
-        stream.seek(0)
-        if DeflatedExplicitVRLittleEndian.encode() in start:
-            source = read_dataset(io.BytesIO(unpack_deflated(stream, frames[0].file.size)), False, True)
-            source.file_meta = pydicom.dataset.FileMetaDataset()
-            source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        else:
-            source = io.BytesIO(stream.read())
+        source = _unpacked(frames[0].file)
         try:
             if frames[0].frame is None:
                 yield pixel_array(source)
@@ -84,3 +77,21 @@ def _stored(frames: Sequence[Frame]) -> Iterator[NDArray[np.generic]]:
             ) from error
         except Exception as error:  # pydicom raises nearly anything on damaged pixels
             raise InputError("an image of the series is damaged; export it again") from error
+
+
+def _unpacked(file: ExportFile) -> io.BytesIO | pydicom.Dataset:
+    """A file in memory; a deflated one as the dataset that it holds."""
+    try:
+        with file.open() as stream:
+            start = stream.read(1024)
+            stream.seek(0)
+            if DeflatedExplicitVRLittleEndian.encode() not in start:
+                return io.BytesIO(stream.read())
+            source = read_dataset(io.BytesIO(unpack_deflated(stream, file.size)), False, True)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive or stream
+        raise InputError("an image of the series is damaged; export or copy it again") from error
+    source.file_meta = pydicom.dataset.FileMetaDataset()
+    source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return source

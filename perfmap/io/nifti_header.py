@@ -138,14 +138,19 @@ def geometry_of(header: Any, path: Path) -> Geometry:
         zooms=tuple(float(zoom) for zoom in header["pixdim"][1:4]),  # type: ignore[arg-type]
         qform=qform,
         sform=sform,
-        qform_code=int(qform_code),
-        sform_code=int(sform_code),
+        qform_code=_code(qform_code),
+        sform_code=_code(sform_code),
         space_unit=space_unit,
         time_unit=time_unit,
     )
     return Geometry(
         grid, affine @ nib.orientations.inv_ornt_aff(orientation, shape), tuple(_geometry_notes(grid))
     )
+
+
+def _code(code: int) -> int:
+    """A code as NIfTI-1 can hold it: one of NIfTI-2 beyond that range means as little as any unknown one."""
+    return int(code) if abs(int(code)) <= np.iinfo(np.int16).max else 1
 
 
 def _geometry_notes(grid: Grid) -> Iterator[str]:

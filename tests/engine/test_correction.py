@@ -1,5 +1,8 @@
 """Prediction with a network that corrects the first-pass map and tells white matter and its own uncertainty."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +82,39 @@ def test_the_same_bytes_on_one_thread_and_on_three(series: Series) -> None:
         nn.init.normal_(parameter, std=0.05)
     one, three = (predict(series, checkpoint(network), CPU, threads=n).maps["nrcbv"].array for n in (1, 3))
     assert one.tobytes() == three.tobytes()
+
+
+class OneAtATime(nn.Module):
+    """A network for which memory suffices once, not twice."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.active, self.refused, self.lock = network, 0, 0, threading.Lock()
+
+    def forward(self, channels: Tensor, context: Tensor) -> Tensor:
+        with self.lock:
+            self.active += 1
+            self.refused += self.active > 1
+            if self.active > 1:
+                self.active -= 1
+                raise RuntimeError(
+                    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+                )
+        time.sleep(0.01)
+        try:
+            return self.network(channels, context)
+        finally:
+            with self.lock:
+                self.active -= 1
+
+
+def test_where_memory_runs_out_blocks_are_computed_one_by_one(series: Series) -> None:
+    torch.manual_seed(1)
+    network = build_network("voxel-unet", n_times=INPUTS.n_times)
+    scarce = OneAtATime(network)
+    maps = [predict(series, checkpoint(one), CPU, threads=3).maps["nrcbv"].array for one in (network, scarce)]
+    assert scarce.refused
+    assert maps[0].tobytes() == maps[1].tobytes()
+    scarce.active = 1  # by another program: not even one fits
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        predict(series, checkpoint(scarce), CPU, threads=3)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -9,6 +11,7 @@ from pydicom.dataset import Dataset
 from perfmap.engine.export import Export, SeriesLine, find_cases, stage, the_case
 from perfmap.engine.training_range import acquisition_of
 from perfmap.errors import InputError
+from perfmap.io.dicom_check import onto_itself
 from perfmap.io.dicom_pixels import Undecodable
 from perfmap.io.sidecar import read_json
 from tests.dicom_factory import (
@@ -231,3 +234,29 @@ def test_unknown_compression_is_looked_at_after_conversion(
     assert "after conversion" in line_of(found, 5).reason
     result = stage(the_case(found), tmp_path / "out")
     assert "could not be compared" in " ".join(result.source.notes)
+
+
+def test_slices_that_a_conversion_lacks_shift_no_others(tmp_path: Path, dsc: np.ndarray) -> None:
+    """Found by the fuzzer: an index map that leaves the image is none."""
+    write_classic(Scan(dsc, AFFINE), tmp_path / "in")
+    result = stage(the_case(find_cases(tmp_path / "in")), tmp_path / "out")
+    shape = nib.load(result.nifti).shape
+    shifted = np.diag([1, -1, 1, 1])
+    shifted[1, 3] = shape[1] - 1
+    assert onto_itself(shifted, shape)
+    shifted[2, 3] = -1
+    assert not onto_itself(shifted, shape)
+
+
+def test_an_archive_that_is_damaged_in_one_image_is_refused(tmp_path: Path, dsc: np.ndarray) -> None:
+    """Found by the fuzzer: headers can be read, the checksum of one member is wrong."""
+    files = write_mosaic(Scan(dsc, AFFINE), tmp_path / "in")
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        for file in files:
+            archive.write(file, file.name)
+    content = bytearray((tmp_path / "export.zip").read_bytes())
+    pixels = content.index(files[5].read_bytes()[-500:])
+    content[pixels + 100] ^= 255
+    (tmp_path / "export.zip").write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        stage(the_case(find_cases(tmp_path / "export.zip")), tmp_path / "out")

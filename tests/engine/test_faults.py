@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ import numpy as np
 import pytest
 
 from benchmarks.soak import soak
+from perfmap.engine import batch, batch_case
 from perfmap.engine import predict_file as door
 from perfmap.engine.batch import run_batch
 from perfmap.engine.batch_case import Job
@@ -26,6 +29,8 @@ from perfmap.engine.cases import discover
 from perfmap.engine.predict import PredictConfig
 from perfmap.engine.summary import Summary
 from perfmap.errors import InputError
+from perfmap.io.nifti import write_series
+from tests.heads import head_series
 from tests.studies import hashes, save_small_model, write_study
 
 ROOT = Path(__file__).parents[2]
@@ -234,6 +239,55 @@ def test_memory_that_runs_out_is_named_with_what_is_needed(
     (studies / "large.nii").unlink()
     run_batch(discover(studies), job)
     assert hashes(job.output) == wanted
+
+
+def test_where_memory_does_not_suffice_for_all_lanes_the_cases_are_done_one_by_one(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real limit, and an estimate that is too low: three large series are in memory together, or would be."""
+    for number in range(3):
+        series, _ = head_series(shape=(128, 128, 8), n_times=60, seed=number)
+        write_series(series, tmp_path / "large" / f"p{number}.nii", dtype=np.int16)
+    size = 4 * 128 * 128 * 8 * 60
+    cases = discover(tmp_path / "large")
+    undisturbed = replace(job, output=tmp_path / "undisturbed")
+    together, meet = [True], threading.Barrier(3)
+    read_series = door.read_series
+
+    def read_together(source: Path, **times: float | None) -> object:
+        try:
+            return read_series(source, **times)
+        finally:
+            if together:
+                meet.wait(60)
+                together.clear()
+
+    monkeypatch.setattr(door, "read_series", read_together)
+    monkeypatch.setattr(batch, "memory_free", lambda: math.inf)
+    run_batch(cases, undisturbed, lanes=3)  # libraries have what they allocate once for each thread
+    together.append(True)
+    meet.reset()
+    refused: list[str] = []
+    monkeypatch.setattr(batch_case, "memory_hint", lambda case: refused.append(case.name) or "")
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    used = 1024 * int(status["VmData"].split()[0])
+    for share in (
+        2.6,
+        2.0,
+        1.4,
+        1.0,
+        0.6,
+        0.3,
+        0.0,
+    ):  # what was freed before is free again, so the limit has to be felt for
+        with limited(resource.RLIMIT_DATA, used + int(share * size)):
+            summary = run_batch(cases, replace(job, force=True), lanes=3)
+        if refused:
+            break
+    assert refused, summary.rows
+    assert [row.reason for row in summary.rows] == [""] * 3
+    assert statuses(summary) == ["done"] * 3
+    assert hashes(job.output) == hashes(undisturbed.output)
 
 
 def test_a_clock_that_jumps_changes_nothing(

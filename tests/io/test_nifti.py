@@ -456,3 +456,14 @@ def test_labels_are_written_as_integers(tmp_path: Path) -> None:
     write_volume(Volume(labels, AFFINES["RAS"]), tmp_path / "labels.nii.gz", grid=None, dtype=np.uint8)
     assert nib.load(tmp_path / "labels.nii.gz").get_data_dtype() == np.uint8
     np.testing.assert_array_equal(read_volume(tmp_path / "labels.nii.gz").array, labels)
+
+
+def test_codes_that_only_nifti_2_can_hold_do_not_stop_the_map(tmp_path: Path) -> None:
+    """Found by the fuzzer: NIfTI-2 has 32 bits for a code, the map's header 16."""
+    image = nib.Nifti2Image(noise(), AFFINES["LAS"])
+    image.header["qform_code"], image.header["sform_code"] = 2**31 - 1, 70_000
+    nib.save(image, tmp_path / "dsc.nii")
+    series = read_series(tmp_path / "dsc.nii", time_step=1.5)
+    write_volume(Volume(series.signal[..., 0], series.affine), tmp_path / "map.nii", grid=series.grid)
+    written = nib.load(tmp_path / "map.nii")
+    assert (int(written.header["qform_code"]), int(written.header["sform_code"])) == (1, 1)
