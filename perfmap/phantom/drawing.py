@@ -12,7 +12,7 @@ from perfmap.phantom.geometry import Geometry
 from perfmap.phantom.head import HeadParameters, draw_head
 from perfmap.phantom.lesions import COMPARTMENTS, LESION_KINDS, LesionKind, LesionParameters, draw_lesion
 from perfmap.phantom.priors import FIELD_STRENGTHS, HEAD_CLASSES, LESION_CLASSES, VESSEL_CLASSES, draw
-from perfmap.phantom.priors.subject import LESION_BLOOD, LESION_RADIUS, N_LESIONS, PLACE, SUBJECT
+from perfmap.phantom.priors.subject import FOCUS, LESION_BLOOD, LESION_RADIUS, N_LESIONS, PLACE, SUBJECT
 from perfmap.phantom.template import brain_places
 from perfmap.phantom.tissue import (
     FieldParameters,
@@ -91,6 +91,8 @@ class DrawOptions(BaseModel):
         CBV of every compartment over that of white matter. 0: a lesion without bolus.
     treatment_effect : bool
         The enhancing rim has nrCBV about 0.5.
+    most_foci : int
+        Small balls in subjects with lesions, of any CBV: none up to this many.
     invisible_share : float
         Share of lesions that look like white matter (times, proton density, no leakage).
     swap_gm_wm : bool
@@ -111,6 +113,7 @@ class DrawOptions(BaseModel):
     lesion_radius: float | None = Field(default=None, gt=0)
     lesion_nrcbv: float | None = Field(default=None, ge=0)
     treatment_effect: bool = False
+    most_foci: int = Field(default=0, ge=0)
     invisible_share: float = Field(default=0.0, ge=0, le=1)
     swap_gm_wm: bool = False
     patchwork_share: float = Field(default=0.0, ge=0, le=1)
@@ -126,6 +129,7 @@ class DrawOptions(BaseModel):
 
 _TRAINING = DrawOptions(
     decorrelated=True,
+    most_foci=int(FOCUS["most"].value),
     invisible_share=LESION_BLOOD["invisible"].value,
     patchwork_share=SUBJECT["patchwork"].value,
     r2v_spread=SUBJECT["r2v_spread"].value,
@@ -193,16 +197,22 @@ def draw_subject(
     lesions = tuple(_draw_lesion(rng, options, placement, geometry, tissues, field) for _ in range(n_lesions))
     drawn_skull = bool(rng.random() < SUBJECT["skull"].value)
     with_skull = drawn_skull if options.with_skull is None else options.with_skull
-    patchwork = rng.random() < options.patchwork_share
+    has_patchwork = rng.random() < options.patchwork_share
+    variation = draw_variation(rng)
+    patchwork = draw_patchwork(rng, base_cbv=tissues["wm"].cbv) if has_patchwork else None
+    vessels = draw_vessels(rng)
+    head = draw_head(rng) if with_skull else None
+    n_foci = int(rng.integers(options.most_foci + 1)) if options.most_foci and lesions else 0
+    foci = tuple(_draw_focus(rng, placement, geometry, tissues, field) for _ in range(n_foci))
     return SubjectParameters(
         field_strength=field,
         shape=shape,
         tissues=tissues,
-        variation=draw_variation(rng),
-        patchwork=draw_patchwork(rng, base_cbv=tissues["wm"].cbv) if patchwork else None,
-        lesions=lesions,
-        vessels=draw_vessels(rng),
-        head=draw_head(rng) if with_skull else None,
+        variation=variation,
+        patchwork=patchwork,
+        lesions=(*lesions, *foci),
+        vessels=vessels,
+        head=head,
     )
 
 
@@ -265,6 +275,23 @@ def _draw_lesion(
             changes["r2v_factor"] = _factor(rng, options.r2v_spread)
         compartments[name] = tissue.model_copy(update=changes)
     return draw_lesion(rng, kind, centre, compartments, radius=radius)
+
+
+def _draw_focus(
+    rng: np.random.Generator,
+    placement: Placement,
+    geometry: Geometry | None,
+    tissues: dict[str, TissueParameters],
+    field_strength: float,
+) -> LesionParameters:
+    """A small ball with an even CBV, most often seen by its CBV alone."""
+    options = DrawOptions(
+        lesion_kinds=("sphere",),
+        lesion_radius=draw(FOCUS["radius"], rng),
+        lesion_nrcbv=draw(LESION_BLOOD["nrcbv"], rng),
+        invisible_share=FOCUS["invisible"].value,
+    )
+    return _draw_lesion(rng, options, placement, geometry, tissues, field_strength)
 
 
 def _white_host(

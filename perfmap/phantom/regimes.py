@@ -77,7 +77,7 @@ class Regime:
     trainable: bool = False
 
 
-_SCORED = options_of("training").model_copy(update={"r2v_spread": 0.0})
+_SCORED = options_of("training").model_copy(update={"r2v_spread": 0.0, "most_foci": 0})
 
 
 def _plain(purpose: str, **changes: Any) -> Regime:

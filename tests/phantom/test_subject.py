@@ -217,6 +217,16 @@ def test_lesion_cbv_tells_nothing_about_looks(records: list[SubjectParameters]) 
         assert abs(spearmanr(nrcbv, look).statistic) < 0.15
 
 
+def test_small_foci_lie_in_training_subjects_with_lesions_alone(records: list[SubjectParameters]) -> None:
+    foci = [[one for one in r.lesions if one.kind == "sphere"] for r in records]
+    assert any(len(found) == 6 for found in foci)
+    assert all(2.0 <= one.radius <= 7.0 for found in foci for one in found)
+    assert not any(found and len(found) == len(r.lesions) for found, r in zip(foci, records, strict=True))
+    for regime in ("plain", "linearity", "no-lesion"):
+        record = draw_subject(np.random.default_rng(1), options=options_of(regime))
+        assert not any(one.kind == "sphere" for one in record.lesions)
+
+
 def test_no_class_betrays_its_cbv(records: list[SubjectParameters]) -> None:
     """Knowing the class leaves at least 90 % of the variance of log nrCBV unexplained."""
     by_class: dict[str, list[float]] = {}

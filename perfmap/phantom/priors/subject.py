@@ -36,6 +36,18 @@ LESION_BLOOD: dict[str, Prior] = {
     ),
 }
 
+FOCUS: dict[str, Prior] = {
+    "most": fixed(
+        6.0,
+        "foci",
+        "D",
+        note="in a training subject with a lesion; from none up to this many, equally likely",
+    ),
+    "radius": log_uniform(2.0, 7.0, "mm", "D"),
+    "invisible": share(0.7, "the foci", "D", note="that look like white matter"),
+}
+"""Small balls in training subjects: what a network has not seen this small, it takes for noise and smooths away."""
+
 LESION_RADIUS: dict[str, Prior] = {
     "glioblastoma": log_uniform(8.0, 28.0, "mm"),
     "low_grade": log_uniform(8.0, 28.0, "mm"),
@@ -103,6 +115,7 @@ def subject_rows() -> dict[str, Row]:
     rows: dict[str, Row] = {f"subject.{name}": prior for name, prior in SUBJECT.items()}
     rows["subject.n_lesions"] = N_LESIONS
     rows |= {f"lesion.{name}": prior for name, prior in (LESION_BLOOD | LESION).items()}
+    rows |= {f"lesion.focus.{name}": prior for name, prior in FOCUS.items()}
     rows |= {f"lesion.radius.{name}": prior for name, prior in LESION_RADIUS.items()}
     rows |= {f"lesion.irregularity.{name}": prior for name, prior in IRREGULARITY.items()}
     rows |= {f"lesion.place.{name}": prior for name, prior in PLACE.items()}
