@@ -99,18 +99,25 @@ def _trilinear_slab(
         where -= low
         parts.append(where)
         base += low * steps[axis]
-    flat = image.reshape(-1)
+    return _blended(image.reshape(-1), base, up, parts, 0)
 
-    def blended(start: NDArray[np.intp], axis: int) -> Float32Array:
-        near = blended(start, axis + 1) if axis < 2 else flat.take(start)
-        if up[axis]:
-            far = blended(start + up[axis], axis + 1) if axis < 2 else flat.take(start + up[axis])
-            far -= near
-            far *= parts[axis]
-            near += far
-        return near
 
-    return blended(base, 0)
+def _blended(
+    flat: Float32Array, start: NDArray[np.intp], up: list[int], parts: list[Float32Array], axis: int
+) -> Float32Array:
+    """Blend along `axis` what is blended along the axes behind it, at `start` and one step further.
+
+    No closure: one that calls itself would keep its arrays until the next garbage collection.
+    """
+    last = axis == len(up) - 1
+    near = flat.take(start) if last else _blended(flat, start, up, parts, axis + 1)
+    if up[axis]:
+        after = start + up[axis]
+        far = flat.take(after) if last else _blended(flat, after, up, parts, axis + 1)
+        far -= near
+        far *= parts[axis]
+        near += far
+    return near
 
 
 def rotation_matrix(degrees: FloatArray) -> FloatArray:
