@@ -15,6 +15,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 matplotlib.use("Agg")
 
@@ -77,7 +78,7 @@ def draw_page(simulated: SimulatedCase, path: Path, title: str) -> None:
     mean = signal[brain].mean(axis=0)
     steady = slice(2, 7)
     baseline = np.maximum(signal[..., steady].mean(axis=-1), 1e-6)
-    peak = int(mean[2:].argmin()) + 2
+    peak = int(median_filter(mean[2:], 3).argmin()) + 2  # a spiked volume is no bolus
     log_ratio = -np.log(np.maximum(signal, 1e-6) / baseline[..., None])
     window = slice(max(peak - 8, 0), peak + 10)
     integral = np.where(brain, log_ratio[..., window].sum(axis=-1), 0.0)

@@ -84,7 +84,11 @@ GEOMETRY: dict[str, Prior] = {
     "upenn_voxel": fixed(1.0, "mm", "V", note="240 × 240 × 155, UPENN-GBM, doi 10.7937/TCIA.709X-DN49"),
     "upenn_z": fixed(5.0, "mm MNI", "D", note="middle of the stack"),
     "in_plane": uniform(
-        1.6, 2.2, "mm", "M", note="stacks of 128 × 128: narrower than 1.5–2.5 so that every head fits"
+        1.6,
+        2.2,
+        "mm",
+        "M",
+        note="stacks of 128 × 128: narrower than 1.5–2.5 so that brains fit and fill the matrix",
     ),
     "thickness": uniform(3.0, 6.0, "mm"),
     "gapped": fixed(0.5, "share of the stacks", "M"),
