@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -198,9 +199,16 @@ def is_motion_corrected(series: ScannedSeries) -> bool:
 
 
 def shown(series: ScannedSeries, name: str, *, keep_phi: bool = False) -> str:
-    """A text of the header, left out where it holds part of the patient's name, ID or accession number."""
+    """A text of the header, left out where it holds part of the patient's name, ID, birth date or accession number.
+
+    Short Latin words count only where they stand alone.
+    """
     value = str(series.header.get(name) or "")
-    named = any(secret in value.lower() for secret in series.secrets)
+    lower = value.lower()
+    words = set(re.split(r"[\W_]+", lower))
+    named = any(
+        secret in (words if secret.isascii() and len(secret) < 3 else lower) for secret in series.secrets
+    )
     return "(names the patient)" if named and not keep_phi else value
 
 

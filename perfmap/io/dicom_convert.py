@@ -187,7 +187,16 @@ def _run_dcm2niix(staging: Path, converted: Path) -> list[Path]:
         raise InputError(
             f"dcm2niix does not run here ({error.strerror}); install the package again: pip install dcm2niix"
         ) from error
-    return sorted(converted.glob("*.nii"))
+    return [path for path in sorted(converted.glob("*.nii")) if _opens(path)]
+
+
+def _opens(image: Path) -> bool:
+    """Whether nibabel takes a file; dcm2niix writes whatever a header says, not-a-numbers too."""
+    try:
+        nib.load(image)
+    except (nib.spatialimages.HeaderDataError, nib.filebasedimages.ImageFileError, ValueError):
+        return False
+    return True
 
 
 def _told_by_dcm2niix(image: Path) -> dict[str, Any]:

@@ -54,13 +54,25 @@ class ExportFile:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Open for reading; a member is unpacked on the way."""
-        if self.member is None:
-            with self.path.open("rb") as stream:
-                yield stream
-        else:
-            with _archive(self.path, self.modified).open(self.member) as member:
-                yield member
+        """Open for reading; a member is unpacked on the way.
+
+        Raises
+        ------
+        InputError
+            If it is no longer there; without its name, which may be a patient's.
+        """
+        try:
+            stream: IO[bytes]
+            if self.member is None:
+                stream = self.path.open("rb")
+            else:
+                stream = _archive(self.path, self.modified).open(self.member)
+        except (*UNREADABLE, KeyError):
+            raise InputError(
+                "a file of the export can no longer be read; wait until the export is whole, and run again"
+            ) from None
+        with stream:
+            yield stream
 
     def place(self, target: Path) -> None:
         """Make the file readable at `target`: a link to the one on disk, a copy of the member."""

@@ -31,7 +31,7 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _NAMES = """
 SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID
 FrameOfReferenceUID Modality Manufacturer ManufacturerModelName SoftwareVersions SeriesNumber
-SeriesDescription ProtocolName BodyPartExamined PatientName PatientID PatientAge AccessionNumber
+SeriesDescription ProtocolName BodyPartExamined PatientName PatientID PatientBirthDate PatientAge AccessionNumber
 ContrastBolusAgent AcquisitionTime AcquisitionDateTime ContentTime SeriesTime TriggerTime
 TemporalPositionIdentifier NumberOfTemporalPositions TemporalResolution TemporalPositionTimeOffset
 AcquisitionNumber InstanceNumber ImagesInAcquisition AcquisitionDuration ScanningSequence SequenceVariant
@@ -184,14 +184,16 @@ def _is_whole(stream: IO[bytes], size: int, data: Dataset, *, compressed: bool) 
     rows, columns = integer(data, "Rows"), integer(data, "Columns")
     if not rows or not columns:
         return True
-    if compressed:
-        stream.seek(max(size - _TAIL, 0))
-        return _END_OF_FRAMES in stream.read(_TAIL)
     n_values = (
         rows * columns * (integer(data, "SamplesPerPixel") or 1) * (integer(data, "NumberOfFrames") or 1)
     )
-    element_header = 8 if data.original_encoding[0] else 12  # tag, type and length of the pixels
     n_bytes = n_values * (integer(data, "BitsAllocated") or 16) // 8
+    if compressed:
+        if n_bytes > max(MAX_RATIO * size, SMALL):
+            raise NotDicom("image that would unpack to far more than its size")
+        stream.seek(max(size - _TAIL, 0))
+        return _END_OF_FRAMES in stream.read(_TAIL)
+    element_header = 8 if data.original_encoding[0] else 12  # tag, type and length of the pixels
     return size - stream.tell() >= n_bytes + element_header
 
 

@@ -30,8 +30,8 @@ class ScannedSeries:
     header : dict
         Attributes of the first header that the choice needs, none of them names a patient.
     secrets : frozenset of str
-        Words of the header that name the patient: name, ID, accession number. Never shown; what holds one is not
-        shown either.
+        Words of the header that name the patient: name, ID, birth date, accession number. Never shown; what holds
+        one is not shown either.
     patient_id : str
         Only for names of files where the user wants them so.
     frames : list of Frame
@@ -184,7 +184,8 @@ def _new_series(data: Dataset, uid: str, sop_class: str) -> ScannedSeries:
 
 
 def _secrets(data: Dataset) -> frozenset[str]:
-    """Words that name the patient, at least three letters long, in lower case."""
+    """Words that name the patient, in lower case; of one Latin letter none, for every text holds them."""
     words = text(data, "PatientName").replace("^", " ").replace("=", " ").split()
-    words += [text(data, "PatientID"), text(data, "AccessionNumber")]
-    return frozenset(word.strip().lower() for word in words if len(word.strip()) >= 3)
+    words += [text(data, name) for name in ("PatientID", "AccessionNumber", "PatientBirthDate")]
+    named = {word.strip().lower() for word in words}
+    return frozenset(word for word in named if len(word) >= 2 or (word and not word.isascii()))

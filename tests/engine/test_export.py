@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from perfmap.engine.export import Export, SeriesLine, find_cases, stage, the_case
@@ -77,6 +78,40 @@ def test_names_are_pseudonyms_unless_asked_for(tmp_path: Path, dsc: np.ndarray) 
     written = result.sidecar.read_text() + repr(found.series) + result.nifti.name
     assert not any(secret.lower() in written.lower() for secret in SECRETS)
     assert "PID4711" in find_cases(tmp_path / "in", keep_phi=True).cases[0].name
+
+
+@pytest.mark.parametrize(
+    ("description", "shown"),
+    [
+        ("perf born 18151210", False),
+        ("DSC acc0815", False),
+        ("DSC_Wu", False),
+        ("wuerzburg perf", True),  # holds the letters, not the name
+        ("DSC 王", False),
+        ("ep2d_perf_DSC", True),
+    ],
+)
+def test_description_is_shown_unless_it_names_the_patient(
+    tmp_path: Path, dsc: np.ndarray, description: str, shown: bool
+) -> None:
+    def rename(data: Dataset, t: int, k: int) -> None:
+        data.SpecificCharacterSet, data.PatientName = "ISO_IR 192", "Wu^Li=王^力"
+        data.SeriesDescription = description
+
+    write_classic(Scan(dsc[..., :2], AFFINE), tmp_path, edit=rename)
+    line = line_of(find_cases(tmp_path), 5)
+    assert line.description == (description if shown else "(names the patient)")
+    assert line_of(find_cases(tmp_path, keep_phi=True), 5).description == description
+
+
+def test_header_that_makes_a_converted_file_unreadable_is_a_refusal(tmp_path: Path, dsc: np.ndarray) -> None:
+    def spoil(data: Dataset, t: int, k: int) -> None:
+        data["RescaleSlope"] = DataElement("RescaleSlope", "DS", "1")
+        data["RescaleIntercept"] = DataElement("RescaleIntercept", "DS", "nan", validation_mode=0)
+
+    write_mosaic(Scan(dsc, AFFINE), tmp_path / "in", edit=spoil)
+    with pytest.raises(InputError, match="dcm2niix"):
+        stage(the_case(find_cases(tmp_path / "in")), tmp_path / "out")
 
 
 def test_an_export_without_dsc_is_refused_with_a_way_on(tmp_path: Path, dsc: np.ndarray) -> None:

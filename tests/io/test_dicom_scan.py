@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import traceback
 import zipfile
 import zlib
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_names_in_any_alphabet_are_read_and_kept_secret(tmp_path: Path) -> None:
 
     write_classic(scan(), tmp_path, edit=rename)
     series = scan_export(tmp_path).series[0]
-    assert {"müller", "jürgen"} <= series.secrets
+    assert {"müller", "jürgen", "山田", "太郎"} <= series.secrets
     assert "Müller" not in repr(series.header)
 
 
@@ -225,6 +226,26 @@ def test_deflated_bomb_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[:length] + packed.getvalue())
     with pytest.raises(InputError, match="decompression bomb"):
         scan_export(tmp_path)
+
+
+def test_compressed_image_that_claims_to_be_huge_is_never_unpacked(tmp_path: Path) -> None:
+    path = write_classic(scan(syntax=RLELossless), tmp_path)[0]
+    data = pydicom.dcmread(path)
+    data.Rows = data.Columns = 65535  # 8 GB of pixels in a file of some kilobytes
+    data.save_as(path)
+    found = scan_export(tmp_path)
+    assert len(found.series[0].frames) == N_IMAGES - 1
+    assert found.left == {"image that would unpack to far more than its size": 1}
+
+
+def test_file_that_went_away_is_refused_without_its_name(tmp_path: Path) -> None:
+    write_classic(scan(), tmp_path / "LOVELACE")
+    file = scan_export(tmp_path / "LOVELACE").series[0].frames[0].file
+    file.path.unlink()
+    with pytest.raises(InputError, match="no longer be read") as refusal, file.open():
+        pass
+    told = "".join(traceback.format_exception(refusal.value))
+    assert "LOVELACE" not in told.replace(__file__, "")
 
 
 def test_damaged_archives_do_not_stop_a_scan(tmp_path: Path) -> None:
