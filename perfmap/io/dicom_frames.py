@@ -244,8 +244,11 @@ def _enhanced(data: Dataset, file: ExportFile, share: Callable[[Any], Any]) -> l
 
 
 def _item(group: Dataset, name: str) -> Dataset | None:
-    sequence = group.get(name)
-    return sequence[0] if sequence else None
+    try:
+        first = group.get(name)[0]
+    except Exception:  # not there, empty, or of a kind that holds no items
+        return None
+    return first if isinstance(first, Dataset) else None
 
 
 def _scaled(milliseconds: float | None) -> float | None:

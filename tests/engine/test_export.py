@@ -295,3 +295,13 @@ def test_an_archive_that_is_damaged_in_one_image_is_refused(tmp_path: Path, dsc:
     (tmp_path / "export.zip").write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
         stage(the_case(find_cases(tmp_path / "export.zip")), tmp_path / "out")
+
+
+def test_a_sequence_of_an_unknown_kind_counts_as_missing(tmp_path: Path, dsc: np.ndarray) -> None:
+    """Found by the fuzzer: pydicom raises NotImplementedError for it, and only once it is looked at."""
+    path = write_enhanced(Scan(dsc, AFFINE), tmp_path / "in" / "E1")
+    content = path.read_bytes()
+    timing = content.index(b"\x28\x00\x45\x91SQ")  # PixelValueTransformationSequence of a frame
+    path.write_bytes(content[: timing + 4] + b"S\xc3" + content[timing + 6 :])
+    found = find_cases(tmp_path / "in")
+    assert len(found.cases) + sum(bool(line.reason) for line in found.series) >= 1
