@@ -1,10 +1,11 @@
 """Studies a minute: single calls one after the other, a batch, a batch with two workers; time and memory by number.
 
     python benchmarks/batch_speed.py --studies 40
-    python benchmarks/batch_speed.py --studies 10 20 40 80 --modes batch
+    python benchmarks/batch_speed.py --studies 10 20 40 80 --modes batch --place studies/
 
-The studies are simulated once (128 x 128 x 20 x 45, 16 bit) and copied with other noise. Every mode starts the program
-as a user would. Peak memory is that of the process and its children, sampled from /proc four times a second.
+The studies are those of ten simulated patients (128 x 128 x 20 x 45, 16 bit, head with skull), each several times with
+other noise. Every mode starts the program as a user would. Peak memory is that of the process and its children, sampled
+from /proc four times a second. --single N: only N of the single calls are made, and their time is scaled.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,17 +30,24 @@ import numpy as np
 import psutil
 
 from perfmap.io.nifti import write_series
-from tests.heads import head_series
+from perfmap.phantom.case import draw_case, series_of, simulate_case
 
 ROOT = Path(__file__).parents[1]
 MODES = ("single", "batch", "workers")
+PATIENTS = 10
 
 
 def write_studies(folder: Path, n: int) -> None:
-    """Write the studies; a head whose white matter, grey matter and bolus are known, with other noise each time."""
-    for number in range(n):
-        series, _ = head_series(shape=(128, 128, 20), n_times=45, seed=number)
-        write_series(series, folder / f"p{number:03d}.nii.gz", dtype=np.int16)
+    """Write the studies that are not there yet."""
+    for patient in range(min(n, PATIENTS)):
+        paths = [folder / f"p{number:03d}.nii.gz" for number in range(patient, n, PATIENTS)]
+        if all(path.exists() for path in paths):
+            continue
+        whole = series_of(simulate_case(draw_case(patient, regime="plain", n_slices=20)))
+        for number, path in enumerate(paths):
+            noise = np.random.default_rng([patient, number]).normal(0, 1, (*whole.signal.shape[:3], 45))
+            signal = np.maximum(whole.signal[..., :45] + noise.astype(np.float32), 0)
+            write_series(replace(whole, signal=signal), path, dtype=np.int16, overwrite=True)
 
 
 class Memory(threading.Thread):
@@ -76,16 +86,15 @@ def timed(commands: list[list[str]]) -> tuple[float, float, float]:
     return time.monotonic() - began, processor, peak / 1e6
 
 
-def measure(mode: str, studies: Path, output: Path) -> tuple[float, float, float]:
-    """One mode over all studies."""
+def measure(mode: str, studies: Path, output: Path, *, single: int | None) -> tuple[float, float, float]:
+    """One mode over all studies: wall time (s), processor time (s), peak memory (MB)."""
     perfmap = [sys.executable, "-m", "perfmap", "predict"]
     if mode == "single":
-        return timed(
-            [
-                [*perfmap, str(path), "-o", str(output / path.name), "--quiet"]
-                for path in sorted(studies.iterdir())
-            ]
-        )
+        paths = sorted(studies.iterdir())
+        called = paths[:single]
+        commands = [[*perfmap, str(path), "-o", str(output / path.name), "--quiet"] for path in called]
+        wall, processor, peak = timed(commands)
+        return wall * len(paths) / len(called), processor * len(paths) / len(called), peak
     more = ["--workers", "2"] if mode == "workers" else []
     return timed([[*perfmap, str(studies), "-o", str(output), "--quiet", *more]])
 
@@ -95,15 +104,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, nargs="+", default=[40])
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
+    parser.add_argument("--single", type=int, default=None, help="single calls to make; all if not given")
+    parser.add_argument("--place", type=Path, default=None, help="where studies stay for the next run")
+    parser.add_argument("--only-write", action="store_true", help="write the studies and end")
     options = parser.parse_args()
     print("mode     studies   wall s   per study   studies/min   processor s   peak MB   load")
-    with tempfile.TemporaryDirectory(prefix="perfmap-speed-") as name:
+    with nullcontext(options.place) if options.place else tempfile.TemporaryDirectory() as name:
         place = Path(name)
         for n in options.studies:
             studies = place / f"in-{n}"
             write_studies(studies, n)
+            if options.only_write:
+                continue
             for mode in options.modes:
-                wall, processor, peak = measure(mode, studies, place / "out")
+                wall, processor, peak = measure(mode, studies, place / "out", single=options.single)
                 shutil.rmtree(place / "out")
                 print(
                     f"{mode:8s} {n:7d} {wall:8.1f} {wall / n:11.2f} {60 * n / wall:13.1f} {processor:13.1f} "

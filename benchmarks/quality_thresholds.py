@@ -22,6 +22,7 @@ from perfmap.engine.predict import PredictConfig, Prediction, plain_nrcbv, predi
 from perfmap.engine.quality import assess
 from perfmap.engine.score import score_case
 from perfmap.errors import InputError
+from perfmap.models import DEFAULT_MODEL
 from perfmap.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from perfmap.phantom.case import (
     CaseParameters,
@@ -341,7 +342,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="unet-gru")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--subjects", type=int, default=4)
     parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--factors", nargs="+", default=list(FACTORS), choices=list(FACTORS))

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 import typer
 
+import perfmap
 from perfmap import __version__, cli
 from perfmap.cli import run
 from perfmap.cli.common import EXIT_CODES, emit_json, progress, start_logging
 from perfmap.errors import ConfigError, InputError, ModelError, PerfmapError, PerfmapWarning
+from tests.studies import write_study
 
 PERFMAP = [sys.executable, "-c", "from perfmap.cli import main; main()"]
 COMMANDS = typer.main.get_command(cli.app).commands
@@ -304,3 +306,22 @@ def test_progress_is_a_line_a_tenth_in_the_log(caplog: pytest.LogCaptureFixture)
     assert [record.getMessage() for record in caplog.records] == [
         f"slices: {done} of 200" for done in range(20, 201, 20)
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["models"], ["models", "--json", "-"], ["cases", "{folder}"]]
+)
+def test_a_reader_that_has_gone_away_is_no_error(arguments: list[str], tmp_path: Path) -> None:
+    """``perfmap ... | head -1``: no traceback and no message, whichever moment the reader leaves at."""
+    write_study(tmp_path / "p.nii.gz", seed=0)
+    command = [sys.executable, "-m", "perfmap", *(text.format(folder=tmp_path) for text in arguments)]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    environment = {**os.environ, "PYTHONPATH": str(Path(perfmap.__file__).parents[1])}
+    try:
+        done = subprocess.run(
+            command, stdout=write_end, stderr=subprocess.PIPE, env=environment, text=True, check=False
+        )
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, "")
