@@ -375,9 +375,15 @@ def _read(
         content = read_patient(patient.series, maps=(patient.target,))
         require_trainable(content.regime)
         return content.series, content.maps[patient.target], content.labels
-    regime = read_sidecar(patient.series).get("Regime")
+    sidecar = read_sidecar(patient.series)
+    regime, held_out = sidecar.get("Regime"), sidecar.get("HeldOut")
     if isinstance(regime, str):
         require_trainable(regime)
+    if isinstance(held_out, list) and held_out:
+        names = ", ".join(str(name) for name in held_out)
+        raise ConfigError(
+            f"{patient.name} has {names} in a range that is held out of training; it is refused as training data"
+        )
     series = read_series(patient.series)
     target = read_volume(patient.reference, like=series).array
     labels = None

@@ -28,7 +28,7 @@ from perfmap.phantom.case import (
     series_of,
     simulate_case,
 )
-from perfmap.phantom.regimes import REGIMES, find_regime
+from perfmap.phantom.regimes import REGIMES, find_regime, held_out_numbers
 from perfmap.series import Volume
 
 SERIES_FILE = "dsc.nii.gz"
@@ -304,6 +304,8 @@ def sidecar(simulated: SimulatedCase) -> dict[str, Any]:
         "Regime": simulated.case.regime,
         "GeneratedBy": {"Name": "perfmap", "Version": __version__},
     }
+    if held_out := held_out_numbers(acquisition):
+        content["HeldOut"] = held_out
     if simulated.repetition_time != simulated.time_step:
         content["RepetitionTimeExcitation"] = simulated.repetition_time
     return content

@@ -12,6 +12,8 @@ from typing import Any
 
 from perfmap.errors import ConfigError
 from perfmap.phantom.drawing import DrawOptions, options_of
+from perfmap.phantom.priors.acquisition import HELD_OUT, HELD_OUT_RESIDUE
+from perfmap.phantom.protocol import AcquisitionParameters
 
 Fixed = Mapping[str, Any]
 
@@ -228,6 +230,33 @@ def subject_options(name: str) -> DrawOptions:
     """Subjects that a regime draws."""
     own = find_regime(name).subject
     return options_of(name) if own is None else own
+
+
+def held_out_numbers(acquisition: AcquisitionParameters) -> list[str]:
+    """Names of the numbers of an acquisition that are held out of training.
+
+    Parameters
+    ----------
+    acquisition : AcquisitionParameters
+        Of any origin: a replay can leave the ranges of the regime whose name it bears.
+
+    Returns
+    -------
+    list of str
+        Empty for whatever the regime ``training`` draws.
+    """
+    values = {
+        "echo_time": acquisition.echo_time,
+        "flip_angle": acquisition.flip_angle,
+        "kappa_ex": acquisition.kappa_ex,
+        "snr": acquisition.artefacts.snr,
+    }
+    names = [
+        name
+        for name, value in values.items()
+        if value is not None and HELD_OUT[name].low <= value <= HELD_OUT[name].high
+    ]
+    return names + (["residue_family"] if acquisition.residue_family == HELD_OUT_RESIDUE else [])
 
 
 def require_trainable(name: str) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perfmap.engine.dataset import find_patients, patient_stack
 from perfmap.engine.simulate import DrawnCase, parse_change, plan_cases, plan_replay, simulate_cases
+from perfmap.engine.train_config import default_inputs
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_series, read_volume
 from perfmap.phantom.regimes import REGIMES
@@ -137,3 +139,25 @@ def test_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     file.write_text("x", "utf-8")
     with pytest.raises(InputError, match="cannot write"):
         simulate_cases(file / "out", one())
+
+
+@pytest.mark.parametrize(
+    ("regime", "changes", "reason"),
+    [
+        ("plain", [], "regime 'plain' is kept for tests"),
+        ("training", ["echo_time=0.038"], "echo_time in a range that is held out"),
+        ("training", ["residue_family=lorentzian", "artefacts.snr=25"], "snr, residue_family in a range"),
+    ],
+)
+def test_held_out_cases_are_refused_as_training_data(
+    regime: str, changes: list[str], reason: str, tmp_path: Path
+) -> None:
+    """A replay keeps the name of its regime but not its ranges."""
+    drawn = plan_cases(regime=regime, n=1, seed=5, geometry="stack", n_slices=1)
+    record = tmp_path / "case.json"
+    record.write_text(drawn[0].parameters().model_dump_json(), "utf-8")
+    planned = plan_replay(record, ["n_times=45", "field_strength=3.0", *changes], name="a")
+    simulate_cases(tmp_path / "cohort", [planned])
+    (patient,) = find_patients(tmp_path / "cohort", target="nrcbv")
+    with pytest.raises(ConfigError, match=reason):
+        patient_stack(patient, default_inputs("unet-gru"), slices="all")

@@ -19,6 +19,7 @@ from perfmap.phantom.protocol import (
     ArterialParameters,
     MotionParameters,
 )
+from perfmap.phantom.regimes import held_out_numbers
 from perfmap.phantom.subject import Subject
 from tests.phantom.tables import ARTERY, GM, WM, at_field, subject_of
 
@@ -339,6 +340,7 @@ def test_draws_stay_inside_the_priors_and_outside_the_held_out_ranges() -> None:
         assert not 65 <= record.flip_angle <= 72
         assert not 24 <= record.artefacts.snr <= 30
         assert record.residue_family != "lorentzian"
+        assert held_out_numbers(record) == []
         assert 30 <= record.n_times <= 130
         bolus = record.arterial
         fine = np.arange(0, record.n_times * record.time_step, 0.1)
