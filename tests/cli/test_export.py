@@ -32,7 +32,8 @@ def test_an_archive_gives_a_map_and_no_name(
     archive = Path(shutil.make_archive(str(tmp_path / "PID4711"), "zip", export))
     out = tmp_path / "out"
     arguments = ["predict", str(archive), "-o", str(out), "--json", "-", "--verbose", "--threads", "1"]
-    code = run([*arguments, "--log-file", str(out / "log.txt"), "--report", str(out / "reports")])
+    arguments += ["--log-file", str(out / "log.txt"), "--report", str(out / "reports")]
+    code = run([*arguments, "--dicom", str(out / "dicom"), "--dicom-form", "mr"])
     told = capfd.readouterr()
     assert code == 0, told.err
     case = json.loads(told.out)["cases"][0]
@@ -40,9 +41,12 @@ def test_an_archive_gives_a_map_and_no_name(
     assert case["input"] == "export#5"
     sidecar = json.loads((out / case["output"].replace(".nii.gz", ".json")).read_text("utf-8"))
     assert sidecar["Origin"]["n_objects"] == 120
-    written = "".join(
-        path.name + path.read_bytes().decode("latin-1") for path in out.rglob("*") if path.is_file()
-    )
+    files = [path for path in out.rglob("*") if path.is_file()]
+    images = [path for path in files if path.suffix == ".dcm"]  # these carry their patient, and must
+    assert len(images) == 2 * SHAPE[2]
+    assert all(SECRETS[2].encode() in path.read_bytes() for path in images)
+    written = "".join(str(path.relative_to(out)) for path in files)
+    written += "".join(path.read_bytes().decode("latin-1") for path in files if path not in images)
     for secret in SECRETS:
         if secret != "Ada":  # three letters that any picture may hold
             assert secret.lower() not in (told.out + told.err + written).lower()
@@ -74,6 +78,20 @@ def test_inspect_says_why(export: Path, capfd: pytest.CaptureFixture[str]) -> No
     assert "lovelace" not in table.lower()
     assert run(["inspect", str(export), "--keep-phi", "--json", "-"]) == 0
     assert "PID4711" in capfd.readouterr().out
+
+
+def test_an_export_that_still_arrives_is_left_for_the_next_run(
+    export: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "arriving"
+    shutil.copytree(export, folder)  # keeps the times of the files
+    next(path for path in folder.rglob("*") if path.is_file()).touch()
+    arguments = ["predict", str(folder), "-o", str(tmp_path / "out"), "--json", "-", "--quiet"]
+    assert run([*arguments, "--quiet-period", "3600"]) == 4
+    (case,) = json.loads(capfd.readouterr().out)["cases"]
+    assert case["status"] == "incomplete"
+    assert "still arriving" in case["reason"]
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))
 
 
 @pytest.fixture(scope="module")
