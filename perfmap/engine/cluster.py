@@ -11,6 +11,10 @@ from typing import Any
 
 from perfmap.errors import ConfigError
 
+# Of workers on this machine. Dask has freed memory given back at once besides, which costs half of the time here: every
+# array that is made then has to be asked for and cleared anew.
+_SURROUNDINGS = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
+
 
 @contextmanager
 def dask_pool(
@@ -42,7 +46,11 @@ def dask_pool(
 
     dask_distributed: Any = distributed  # not typed
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 3}))
+        settings = {
+            "distributed.scheduler.allowed-failures": 3,
+            "distributed.nanny.pre-spawn-environ": _SURROUNDINGS,
+        }
+        stack.enter_context(dask.config.set(settings))
         address: Any = scheduler
         if workers is not None:
             address = stack.enter_context(
