@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -98,8 +98,7 @@ def reproduce(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perfmap-")))
         if holds_dicom(series):
-            case = the_case(find_cases(series, time_step=timing.time_step))
-            series = stack.enter_context(staged_case(case)).nifti
+            series = _converted(series, timing, str(request["input_sha256"]), stack)
         for path, key in ((series, "input_sha256"), (mask, "mask_sha256")):
             if (sha256_of(path) if path else None) != request[key]:
                 raise InputError(f"{path} is not the file that the map was made of; give the one that was")
@@ -108,6 +107,17 @@ def reproduce(
         return Reproduction(
             wanted, sha256_of(again), _difference(manifest.parent / str(record["map"]), again)
         )
+
+
+def _converted(export: Path, timing: Timing, wanted: str, stack: ExitStack) -> Path:
+    """The series of an export that a map was made of, converted: the original, or its motion-corrected twin."""
+    prefer: Literal["original", "moco"]
+    for prefer in ("original", "moco"):
+        case = the_case(find_cases(export, prefer=prefer, time_step=timing.time_step))
+        converted = stack.enter_context(staged_case(case)).nifti
+        if sha256_of(converted) == wanted:
+            break
+    return converted
 
 
 def _check_model(checkpoint: Checkpoint, request: Mapping[str, Any]) -> None:

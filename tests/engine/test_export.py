@@ -10,11 +10,15 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from perfmap.engine.export import Export, SeriesLine, find_cases, stage, the_case
+from perfmap.engine.predict import PredictConfig
+from perfmap.engine.predict_file import predict_file
+from perfmap.engine.reproduce import reproduce
 from perfmap.engine.training_range import acquisition_of
 from perfmap.errors import InputError
 from perfmap.io.dicom_check import onto_itself
 from perfmap.io.dicom_pixels import Undecodable
-from perfmap.io.sidecar import read_json
+from perfmap.io.sidecar import read_json, write_json
+from perfmap.models.checkpoint import load_checkpoint
 from tests.dicom_factory import (
     SECRETS,
     Scan,
@@ -25,6 +29,7 @@ from tests.dicom_factory import (
     write_mosaic,
 )
 from tests.heads import head_series
+from tests.studies import save_small_model
 
 SHAPE = (32, 28, 3)
 AFFINE = oblique_affine(SHAPE, angles=(8.0, -5.0, 3.0))
@@ -67,6 +72,17 @@ def test_motion_corrected_twin_is_taken_only_when_preferred(tmp_path: Path, dsc:
     )
     assert the_case(find_cases(tmp_path / "in")).number == "5"
     assert the_case(find_cases(tmp_path / "in", prefer="moco")).number == "6"
+
+
+def test_map_of_a_motion_corrected_twin_can_be_made_again(tmp_path: Path, dsc: np.ndarray) -> None:
+    write_classic(Scan(dsc, AFFINE), tmp_path / "in")
+    twin = (dsc * 1.01).round()
+    write_classic(Scan(twin, AFFINE, series="m", series_number=6, description="MoCo"), tmp_path / "in" / "m")
+    model = save_small_model(tmp_path / "model")
+    result = stage(the_case(find_cases(tmp_path / "in", prefer="moco")), tmp_path / "staged")
+    done = predict_file(result.nifti, tmp_path / "map.nii.gz", load_checkpoint(model), PredictConfig())
+    write_json(done.manifest, tmp_path / "manifest.json")
+    assert reproduce(tmp_path / "manifest.json", input_path=tmp_path / "in", model=str(model)).same
 
 
 def test_names_are_pseudonyms_unless_asked_for(tmp_path: Path, dsc: np.ndarray) -> None:
