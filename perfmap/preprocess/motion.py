@@ -25,8 +25,8 @@ sitk: Any = SimpleITK  # half of its functions carry no types
 
 MODES = ("auto", "on", "off")
 THRESHOLD = 1.2
-"""Displacement, mm, above which ``auto`` registers. On simulated series the quick look finds at most 0.7 mm where
-nothing moves (the bolus itself looks like a little motion) and at least 2.9 mm in the regime ``moving``."""
+"""Displacement, mm, above which ``auto`` registers. On 64 simulated series in which nothing moves the quick look finds
+1.06 mm at most (thin stacks; the bolus itself looks like a little motion), and at least 2.9 mm in ``moving``."""
 
 _N_THREADS = 1
 _PADDED_SLICES = 5

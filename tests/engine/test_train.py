@@ -182,3 +182,21 @@ def test_a_target_of_another_scale_is_learnt_as_well_and_the_card_keeps_scale_an
     found = predict(series, load_checkpoint(tmp_path / "run" / "model"), PredictConfig(device="cpu"))
     brain = found.prepared.mask & (nrcbv > 0)
     assert found.maps["ap_rcbv"].array[brain].mean() == pytest.approx(40.0 * nrcbv[brain].mean(), rel=0.5)
+
+
+def test_training_goes_on_from_the_weights_of_a_checkpoint(cohort: Path, tmp_path: Path) -> None:
+    before = train(config_for(cohort, epochs=1), tmp_path / "a")
+    start = str(tmp_path / "a" / "model")
+    card = train(
+        config_for(cohort, epochs=1, start_from=start, learning_rate=1e-9, seed=3, weight_decay=0.0),
+        tmp_path / "b",
+    )
+    old, new = (load_checkpoint(tmp_path / name / "model").network.state_dict() for name in "ab")
+    assert card.training.started_from is not None
+    assert card.training.started_from.sha256 == before.sha256
+    assert "start_from" not in card.training.config  # a path may name a patient; the hash says enough
+    for name, tensor in old.items():
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(new[name], tensor, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ConfigError, match="its arguments are"):
+        train(config_for(cohort, start_from=start, arguments={"widths": [8, 8, 8, 8, 8]}), tmp_path / "c")
