@@ -14,7 +14,10 @@ def models(
         str | None, typer.Argument(metavar="[NAME|PATH]", help="Show the whole card of this model.")
     ] = None,
     architectures: Annotated[
-        bool, typer.Option("--architectures", help="List the networks that 'perfmap train --arch' knows.")
+        bool,
+        typer.Option(
+            "--architectures", help="List the networks that 'perfmap train --arch' knows, and their size."
+        ),
     ] = False,
     json: JsonTarget = None,
     overwrite: Overwrite = False,
@@ -28,18 +31,14 @@ def models(
 
     from perfmap.errors import ConfigError
     from perfmap.io.sidecar import json_text
-    from perfmap.models import ARCHITECTURES, DEFAULT_MODEL
+    from perfmap.models import DEFAULT_MODEL
     from perfmap.models.checkpoint import find_checkpoint, read_card, shipped_models
 
     console = Console(soft_wrap=True)
     if architectures and name is not None:
         raise ConfigError("--architectures lists networks, a name shows one card; give one of them")
     if architectures:
-        if json is not None:
-            emit_json({"architectures": sorted(ARCHITECTURES)}, json, overwrite=overwrite)
-        else:
-            for architecture in sorted(ARCHITECTURES):
-                typer.echo(architecture)
+        _list_architectures(json, overwrite=overwrite)
         return
     if name is not None:
         content = read_card(find_checkpoint(name)).model_dump()
@@ -65,3 +64,29 @@ def models(
         )
     console.print(table)
     typer.echo("Research use only. Not for diagnosis. Trained on simulated data; not clinically validated.")
+
+
+def _list_architectures(json: str | None, *, overwrite: bool) -> None:
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from perfmap.engine.sizes import size_of
+    from perfmap.models import ARCHITECTURES
+
+    with Console(stderr=True).status("counting"):
+        sizes = {architecture: size_of(architecture) for architecture in sorted(ARCHITECTURES)}
+    if json is not None:
+        content = {architecture: asdict(size) for architecture, size in sizes.items()}
+        emit_json({"architectures": content}, json, overwrite=overwrite)
+        return
+    table = Table("architecture", "parameters", "multiply-adds / slice", "slice × times")
+    for architecture, size in sizes.items():
+        table.add_row(
+            architecture,
+            f"{size.parameters / 1e6:.2f} M",
+            f"{size.multiply_adds / 1e9:.2f} G",
+            f"{size.matrix}² × {size.n_times}",
+        )
+    Console(soft_wrap=True).print(table)

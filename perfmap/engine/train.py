@@ -27,13 +27,13 @@ from perfmap.engine.run_folder import (
     save_state,
     write_log,
 )
+from perfmap.engine.sizes import count_multiply_adds, count_parameters
 from perfmap.engine.sources import Source, open_source
 from perfmap.engine.train_config import SIMULATOR, TrainConfig
 from perfmap.errors import ConfigError
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract, StartingPoint
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_card, save_checkpoint, write_card
-from perfmap.preprocess.features import MAPS, SCALARS
 from perfmap.quantities import QUANTITIES
 
 
@@ -350,21 +350,6 @@ def _average_into(average: dict[str, Tensor], network: nn.Module, decay: float) 
             average[name].copy_(tensor)
 
 
-def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
-    """Multiply-adds of one slice, counted by PyTorch's own counter (two operations each)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    device = next(network.parameters()).device
-    training = network.training
-    network.eval()
-    n_maps, n_scalars = (len(MAPS), len(SCALARS)) if inputs.features == "curves+maps" else (0, 0)
-    channels = torch.zeros(1, inputs.n_times + n_maps, inputs.matrix, inputs.matrix, device=device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(channels, torch.ones(1, inputs.n_times + n_scalars, device=device))
-    network.train(training)
-    return int(counter.get_total_flops() // 2)
-
-
 def _card_fields(
     config: TrainConfig,
     source: Source,
@@ -387,7 +372,7 @@ def _card_fields(
             scale=source.scale,
         ),
         "scale_invariant": source.inputs.scale_invariant,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": count_parameters(network),
         "multiply_adds": count_multiply_adds(network, source.inputs),
         "training": {
             "data": source.description,
