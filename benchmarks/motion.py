@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from perfmap.errors import PerfmapError
 from perfmap.phantom import motion as drawn_motion
-from perfmap.phantom.case import CaseParameters, SimulatedCase, change_case, draw_case, simulate_case
+from perfmap.phantom.case import CaseParameters, change_case, draw_case, series_of, simulate_case
 from perfmap.phantom.priors import LABELS
 from perfmap.physics.bolus import first_pass_integral, log_ratio
 from perfmap.preprocess.brain import find_brain, voxel_size
@@ -30,11 +30,6 @@ from perfmap.series import FloatArray, Series
 SEED = 880_000
 STILL = {"motion.walk": 0.0, "motion.jumps": ()}
 WAYS = ("at rest", "as moved", "registered", "true motion")
-
-
-def series_of(case: SimulatedCase) -> Series:
-    """The series of a case."""
-    return Series(case.signal, case.affine, case.time_step, case.repetition_time, case.echo_time)
 
 
 def tissue_error(series: Series, truth: dict[str, Any]) -> float:

@@ -147,14 +147,14 @@ def _lanes(checkpoint: Checkpoint, n: int) -> Iterator[tuple[Executor, Work]]:
         return compute_case(planned, job, checkpoint, on_slice=stop)
 
     executor = ThreadPoolExecutor(n, thread_name_prefix="case")
-    try:
-        with one_thread_each():
+    with one_thread_each():  # closed after the last thread has closed its own
+        try:
             yield executor, work
-    except BaseException:
-        stopped.set()
-        raise
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            stopped.set()
+            raise
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _run(

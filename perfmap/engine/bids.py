@@ -58,8 +58,8 @@ def find_participants(
 
 def part_name(participants: Sequence[str], sessions: Sequence[str]) -> str:
     """Name by which runs over different participants tell their locks and summaries apart; empty for all."""
-    labels = [f"sub-{label.removeprefix('sub-')}" for label in sorted(set(participants))]
-    labels += [f"ses-{label.removeprefix('ses-')}" for label in sorted(set(sessions))]
+    labels = sorted({f"sub-{label.removeprefix('sub-')}" for label in participants})
+    labels += sorted({f"ses-{label.removeprefix('ses-')}" for label in sessions})
     if len(labels) < 2:
         return "".join(labels)
     return "labels-" + hashlib.sha256(" ".join(labels).encode()).hexdigest()[:12]

@@ -11,8 +11,8 @@ from typing import Any
 
 from perfmap.errors import ConfigError
 
-# Of workers on this machine. Dask has freed memory given back at once besides, which costs half of the time here: every
-# array that is made then has to be asked for and cleared anew.
+# Of local workers. Dask would have freed memory given back at once besides, which took half of the time: every array
+# that is made then has to be asked for and cleared anew.
 _SURROUNDINGS = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
 
 

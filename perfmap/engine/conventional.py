@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from perfmap.engine.conventional_config import FLOW_MAPS, ConventionalConfig, Method, Window, make_config
 from perfmap.engine.conventional_values import Work, arterial_input, map_values, mean_over_nawm
@@ -119,6 +120,19 @@ def conventional(
     ConfigError
         If inputs and settings do not fit each other.
     """
+    with threadpool_limits(1):  # the same bytes, however many threads BLAS could have
+        return _conventional(series, config, mask=mask, aif=aif, nawm=nawm, second_echo=second_echo)
+
+
+def _conventional(
+    series: Series,
+    config: ConventionalConfig,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    aif: ArrayLike | Literal["auto"] | None = None,
+    nawm: NDArray[np.bool_] | None = None,
+    second_echo: Series | None = None,
+) -> Conventional:
     _check_inputs(series, config, aif, second_echo, nawm)
     whole = series if second_echo is None else second_echo
     part = one_bolus(whole, config.bolus, mask=mask)

@@ -256,6 +256,7 @@ def _white_matter_of(prepared: Prepared, slices: Sequence[int], outputs: FloatAr
     return WhiteMatter(level, mask) if level > 0 else None
 
 
+@one_thread_each()
 def examine(
     series: Series,
     inputs: InputContract,

@@ -112,11 +112,19 @@ def reproduce(
 def _converted(export: Path, timing: Timing, wanted: str, stack: ExitStack) -> Path:
     """The series of an export that a map was made of, converted: the original, or its motion-corrected twin."""
     prefer: Literal["original", "moco"]
+    converted: Path | None = None
+    refusal: InputError | None = None
     for prefer in ("original", "moco"):
-        case = the_case(find_cases(export, prefer=prefer, time_step=timing.time_step))
-        converted = stack.enter_context(staged_case(case)).nifti
+        try:
+            case = the_case(find_cases(export, prefer=prefer, time_step=timing.time_step))
+            converted = stack.enter_context(staged_case(case)).nifti
+        except InputError as error:
+            refusal = refusal or error  # an original that does not convert may be why the twin was taken
+            continue
         if sha256_of(converted) == wanted:
-            break
+            return converted
+    if converted is None:
+        raise refusal or InputError(f"{export} holds no series")
     return converted
 
 

@@ -185,11 +185,11 @@ def merge_parts(output: Path) -> Summary:
     InputError
         If there is none.
     """
-    paths = sorted((output / SHARDS).glob("part-*.json"), key=lambda path: path.stat().st_mtime_ns)
     whole = summary_path(output, (1, 1))
-    if not paths and not whole.is_file():
+    paths = [*(output / SHARDS).glob("part-*.json"), *([whole] if whole.is_file() else [])]
+    if not paths:
         raise InputError(f"no participant has left a summary in {output}; run the level 'participant' first")
-    parts = [read_summary(path) for path in ([whole] if whole.is_file() else []) + paths]
+    parts = [read_summary(path) for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns)]
     rows = {row.case: row for part in parts for row in part.rows}
     return Summary(
         rows=tuple(rows[case] for case in sorted(rows)),

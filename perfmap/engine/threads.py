@@ -41,6 +41,8 @@ _limit = _Limit()
 def one_thread_each() -> Iterator[None]:
     """PyTorch, BLAS and OpenMP compute with one thread while any such block runs; restored after the last.
 
+    PyTorch keeps its number thread by thread: the thread that opened the first block has to close the last.
+
     Besides, threads that wait for each other by spinning cost more time than they save on small arrays.
     """
     _limit.open()

@@ -43,6 +43,8 @@ def read_pixels(frames: Sequence[Frame]) -> Iterator[NDArray[np.float32]]:
             stop += 1
         together = frames[start:stop]
         for frame, stored in zip(together, _stored(together), strict=True):
+            if stored.ndim != 2:
+                raise InputError("an image of the series is not one picture in grey; export it again")
             values = stored.astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept)
             if frame.scale_slope:
                 values /= np.float32(frame.slope * frame.scale_slope)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from perfmap.errors import InputError
 from perfmap.io.dicom_files import export_files
 from perfmap.io.dicom_frames import MR_CLASSES, Frame, b_value_of, encoding_of, frames_of
 from perfmap.io.dicom_header import NotDicom, read_header
@@ -120,7 +121,13 @@ def scan_export(path: Path, *, on_file: Callable[[int], None] = lambda n_files: 
             continue
         series = found.get(uid)
         if series is None:
-            series = found[uid] = _new_series(data, uid, sop_class)
+            try:
+                series = found[uid] = _new_series(data, uid, sop_class)
+            except (
+                Exception
+            ):  # values are decoded where they are asked for, and pydicom raises nearly anything
+                left["damaged DICOM"] += 1
+                continue
         series.n_files += 1
         series.newest = max(series.newest, file.modified)
         key = hash((uid, text(data, "SOPInstanceUID")))
@@ -135,10 +142,18 @@ def scan_export(path: Path, *, on_file: Callable[[int], None] = lambda n_files: 
             continue
         seen.add(key)  # a truncated file does not hide a whole one of the same name
         series.syntaxes.add(syntax)
+        try:
+            b_value = b_value_of(data)
+            frames = frames_of(data, file, lambda value: shared.setdefault(value, value))
+        except InputError:
+            raise
+        except Exception:
+            left["damaged DICOM"] += 1
+            continue
         series.lossy |= text(data, "LossyImageCompression") == "01"
-        if b_value := b_value_of(data):
+        if b_value:
             series.b_values.add(b_value)
-        series.frames += frames_of(data, file, lambda value: shared.setdefault(value, value))
+        series.frames += frames
     ordered = sorted(found.values(), key=lambda s: (s.study_uid, s.header["SeriesNumber"] or 0, s.series_uid))
     return Scan(tuple(ordered), dict(left), n_files)
 

@@ -129,8 +129,11 @@ def choose_pass(passes: tuple[Pass, ...], number: int | None = None) -> int:
                 f"give a number from 1 to {len(passes)}"
             )
         return number - 1
-    deepest = max(one.depth for one in passes)
-    full = [k for k, one in enumerate(passes) if one.depth >= FULL_SHARE * deepest]
+    deepest = max(range(len(passes)), key=lambda k: passes[k].depth)
+    # Where values are beyond all sense the depth is not a number, or negative: the deepest is full by itself.
+    full = [
+        k for k, one in enumerate(passes) if k == deepest or one.depth >= FULL_SHARE * passes[deepest].depth
+    ]
     return ([k for k in full if passes[k].complete] or full)[-1]
 
 

@@ -175,6 +175,12 @@ def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) 
     return float(values[order][np.searchsorted(share, 0.5 * share[-1])]) if share[-1] > 0 else 0.0
 
 
+def _finite_mean(values: FloatArray) -> float:
+    """Mean of the values that are finite; 0 if none is."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean(dtype=np.float64)) if finite.size else 0.0
+
+
 @dataclass(frozen=True)
 class _Problem:
     """A series ready for registration. Parameters are ITK's inside: rotations in rad, then mm."""
@@ -212,7 +218,7 @@ class _Problem:
 
     def drop(self, baseline: slice) -> NDArray[np.float64]:
         """Share of its signal that the head has lost in each volume, shape (t,); 0 before the first steady one."""
-        level = np.nan_to_num(self.signal[self.head].mean(axis=0, dtype=float))
+        level = np.array([_finite_mean(self.signal[..., t][self.head]) for t in range(self.signal.shape[3])])
         rest = float(level[baseline].mean())
         drop = 1.0 - level / rest if rest > 0 else np.zeros_like(level)
         return np.where(np.arange(len(drop)) < range(len(drop))[baseline].start, 0.0, drop)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import struct
 import traceback
 import zipfile
 import zlib
@@ -264,3 +265,19 @@ def test_missing_export_is_refused_without_its_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist") as refusal:
         scan_export(tmp_path / "LOVELACE")
     assert "LOVELACE" not in str(refusal.value)
+
+
+def test_values_that_cannot_be_decoded_do_not_stop_a_scan(tmp_path: Path) -> None:
+    """pydicom decodes a sequence where it is asked for, and raises nearly anything."""
+    write_classic(scan(), tmp_path / "a")
+    data = pydicom.dcmread(next(path for path in (tmp_path / "a").rglob("*") if path.is_file()))
+    data.SeriesInstanceUID, data.SOPInstanceUID = "1.2.3", "1.2.3.4"
+    data.save_as(tmp_path / "whole")
+    groups = struct.pack("<HH2sHI", 0x5200, 0x9229, b"SQ", 0, 4) + bytes(4)
+    content = (tmp_path / "whole").read_bytes()
+    pixels = content.rindex(struct.pack("<HH", 0x7FE0, 0x0010))
+    (tmp_path / "a" / "spoilt.dcm").write_bytes(content[:pixels] + groups + content[pixels:])
+    found = scan_export(tmp_path / "a")
+    assert len(found.series) == 1
+    assert len(found.series[0].frames) == N_IMAGES
+    assert found.left["damaged DICOM"] == 1

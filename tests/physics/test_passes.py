@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,11 @@ def test_one_bolus_of_every_regime_stays_one(regime: str) -> None:
     (only,) = find_boluses(curve, time_step=simulated.time_step)
     assert only.volumes == tuple(range(curve.size))
     assert only.bolus == find_bolus(curve, time_step=simulated.time_step)
+
+
+@pytest.mark.parametrize("depth", [float("nan"), -0.1])
+def test_a_single_bolus_is_taken_whatever_its_depth(depth: float) -> None:
+    """Values beyond all sense are refused where they are read, not here."""
+    curve = 100 * np.exp(-0.5 * bolus_curve(np.arange(60) * 1.5, arrival=20.0))
+    (one,) = find_boluses(curve, time_step=1.5)
+    assert choose_pass((replace(one, depth=depth),)) == 0

@@ -153,6 +153,14 @@ def test_large_lesion_in_a_thin_stack_is_not_taken_for_motion() -> None:
     assert report.max_displacement < THRESHOLD
 
 
+def test_bad_values_do_not_hide_the_bolus_from_the_look() -> None:
+    still = moving_series(np.zeros((N_TIMES, 6)), shape=(80, 80, 5), noise=2.0)
+    spoilt = still.copy()
+    spoilt[40, 40, 2, 3], spoilt[41, 40, 2, 7] = np.nan, np.inf
+    one, other = (estimate_displacement(s, voxel_size=VOXEL, baseline=BASELINE) for s in (still, spoilt))
+    assert other.displacement == pytest.approx(one.displacement, abs=0.02)
+
+
 def test_head_at_rest_is_left_in_place_even_where_registration_is_asked_for() -> None:
     series = moving_series(np.zeros((N_TIMES, 6)), noise=0.0)[..., :5]
     corrected, report = correct_motion(series, voxel_size=VOXEL, baseline=BASELINE, mode="on")
