@@ -43,7 +43,7 @@ def main() -> None:
     affine = oblique_affine(SHAPE, spacing=(3.0, 3.0, 5.0), angles=(8.0, -4.0, 3.0))
 
     def tell(data: Dataset, t: int, k: int) -> None:
-        data.AcquisitionMatrix = [0, SHAPE[0], SHAPE[1], 0]
+        data.AcquisitionMatrix = [SHAPE[0], 0, 0, SHAPE[1]]
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

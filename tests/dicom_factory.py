@@ -303,7 +303,7 @@ def _classic_tags(data: Dataset, scan: Scan, t: int, k: int) -> None:
     data.RepetitionTime = f"{1000 * (scan.repetition_time or scan.time_step):g}"
     data.EchoTime, data.FlipAngle = f"{1000 * scan.echo_time:g}", "90"
     data.EchoNumbers, data.EchoTrainLength, data.NumberOfAverages = 1, rows, "1"
-    data.AcquisitionMatrix = [0, scan.shape[0], rows, 0]
+    data.AcquisitionMatrix = [scan.shape[0], 0, 0, rows]
     data.InPlanePhaseEncodingDirection = "COL"
     data.AcquisitionNumber = 1
     data.AcquisitionTime = data.ContentTime = _clock(scan.start)

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from perfmap.preprocess.acquired_grid import WorkingGrid, working_grid
 from perfmap.series import Series
 
 _LEAST, _MOST = 1.1, 4.2
 """Factors between which an interpolation is undone; below it is not worth it, above it is not believed."""
-_PLAIN = 1.5
-"""From this factor on, phase steps alone are believed: without a word, half of them are not left out."""
 _AXES = {"i": 0, "j": 1, "COL": 1, "COLUMN": 1, "ROW": 0}
+
+
+def as_acquired(sidecar: Mapping[str, Any], series: Series, second_echo: Series | None = None) -> WorkingGrid:
+    """A series, and the later echo that goes with it, on the matrix that was acquired, with a note of any doubt.
+
+    Parameters
+    ----------
+    sidecar : mapping
+        See `acquired_matrix`.
+    series : Series
+        As it was read from the file.
+    second_echo : Series, optional
+
+    Returns
+    -------
+    WorkingGrid
+    """
+    grid = working_grid(series, acquired_matrix(sidecar, series), second_echo)
+    told = _encoding(sidecar)
+    if grid.note or told is None or told[0] is not None or series.grid is None:
+        return grid
+    n_stored = min(series.grid.shape[:2]) if told[2] is None else series.grid.shape[told[2]]
+    if n_stored < _LEAST * told[1]:
+        return grid
+    note = (
+        f"{told[1]} phase steps are told for {n_stored} voxels, but not how many were read; whether the images are "
+        "interpolated is not known, and they are left as stored"
+    )
+    return replace(grid, note=note)
 
 
 def acquired_matrix(sidecar: Mapping[str, Any], series: Series) -> tuple[int, int, int] | None:
@@ -67,6 +96,8 @@ def acquired_in_plane(
     if told is None:
         return None
     n_read, n_phase, axis = told
+    if n_read is None:
+        return None  # phase steps alone may be few by resolution or parallel imaging
     extent = (shape[0] * edges[0], shape[1] * edges[1])
     stored_phase = _count(sidecar.get("ReconMatrixPE"))
     if stored_phase and stored_phase not in ((shape[axis],) if axis is not None else shape):
@@ -78,13 +109,7 @@ def acquired_in_plane(
     field_of_view, cut = extent[axis], _number(sidecar.get("PercentPhaseFOV"))
     if cut and cut < 100:
         field_of_view = min(field_of_view, extent[1 - axis] * cut / 100)
-    pixel = field_of_view / n_phase
-    if n_read:
-        pixel = min(pixel, extent[1 - axis] / n_read)
-    elif sampled := _number(sidecar.get("PercentSampling")):
-        pixel *= min(sampled, 100) / 100
-    elif pixel < _PLAIN * edges[axis]:
-        return None
+    pixel = min(field_of_view / n_phase, extent[1 - axis] / n_read)
     found = [shape[0], shape[1]]
     for plane in (0, 1):
         factor = pixel / edges[plane]
@@ -102,23 +127,29 @@ def _encoding(sidecar: Mapping[str, Any]) -> tuple[int | None, int, int | None] 
     axis = _AXES.get(str(said).rstrip("+-")) if said else None
     if said and axis is None:
         return None
-    matrix = sidecar.get("AcquisitionMatrix")
-    if matrix is not None:
-        counts = [_count(value) or 0 for value in matrix] if isinstance(matrix, list) else []
-        if len(counts) != 4:
-            return None
-        read_rows, read_columns, phase_rows, phase_columns = counts
-        if read_columns and phase_rows and not (read_rows or phase_columns):
-            n_read, n_phase, laid_out = read_columns, phase_rows, 1
-        elif read_rows and phase_columns and not (read_columns or phase_rows):
-            n_read, n_phase, laid_out = read_rows, phase_columns, 0
-        else:
-            return None
-        return (n_read, n_phase, laid_out) if axis in (None, laid_out) else None
-    phase = _count(sidecar.get("AcquisitionMatrixPE"))
-    if phase is None:
+    laid_out = _laid_out(sidecar.get("AcquisitionMatrix"))
+    n_phase = _count(sidecar.get("AcquisitionMatrixPE"))
+    n_read = _count(sidecar.get("BaseResolution")) or _count(sidecar.get("FrequencyEncodingSteps"))
+    if n_phase and n_read:
+        return n_read, n_phase, axis
+    if laid_out and n_phase in (None, laid_out[1]) and axis in (None, laid_out[2]):
+        return laid_out
+    return (None, n_phase, axis) if n_phase else None
+
+
+def _laid_out(matrix: Any) -> tuple[int, int, int] | None:
+    """Steps read, phase steps and their axis by DICOM's frequency rows, frequency columns, phase rows, phase columns.
+
+    Scanners count a direction under the other name: frequency rows and phase columns (64, 0, 0, 64) where the phase
+    runs along columns (COL).
+    """
+    counts = [_count(value) or 0 for value in matrix] if isinstance(matrix, list) else []
+    if len(counts) != 4:
         return None
-    return _count(sidecar.get("BaseResolution")) or _count(sidecar.get("FrequencyEncodingSteps")), phase, axis
+    for read, phase, axis in ((0, 3, 1), (1, 2, 0)):
+        if counts[read] and counts[phase] and not (counts[1 - read] or counts[5 - phase]):
+            return counts[read], counts[phase], axis
+    return None
 
 
 def _number(value: Any) -> float | None:

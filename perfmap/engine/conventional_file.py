@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import perfmap
-from perfmap.engine.acquired_matrix import acquired_matrix
+from perfmap.engine.acquired_matrix import as_acquired
 from perfmap.engine.conventional import Conventional, conventional
 from perfmap.engine.conventional_config import ConventionalConfig
 from perfmap.engine.provenance import describe_grid
@@ -113,20 +113,20 @@ def conventional_file(
         repetition_time=inputs.repetition_time,
         echo_time=inputs.echo_time,
     )
-    acquired = acquired_matrix(read_sidecar(input_path), series) if config.grid == "acquired" else None
-    grid = working_grid(series, acquired)
     second_echo = read_series(inputs.second_echo) if inputs.second_echo else None
-    if second_echo is not None and second_echo.signal.shape == series.signal.shape:
-        second_echo = grid.like(second_echo)
+    if config.grid == "acquired":
+        grid = as_acquired(read_sidecar(input_path), series, second_echo)
+    else:
+        grid = working_grid(series, None, second_echo)
     mask = _mask(inputs.mask, series)
     nawm = _mask(inputs.nawm, series)
     result = conventional(
         grid.series,
         config,
-        mask=None if mask is None else grid.mask(mask),
+        mask=None if mask is None else grid.mask(mask, f"mask {inputs.mask}"),
         aif=_arterial(inputs.aif, series, grid),
-        nawm=None if nawm is None else grid.mask(nawm),
-        second_echo=second_echo,
+        nawm=None if nawm is None else grid.mask(nawm, f"white matter mask {inputs.nawm}"),
+        second_echo=grid.second_echo,
     )
     result = replace(
         result,
@@ -134,7 +134,7 @@ def conventional_file(
         notes=(*([grid.note] if grid.note else []), *result.notes),
     )
     computed = time.monotonic()
-    record = describe(series, result, config, inputs, input_path, grid)
+    record = describe(series, result, config, inputs, input_path, grid, mask)
     for name, path in paths.items():
         write_json({**_quantity(name), **record}, sidecar_path(path), overwrite=overwrite)
         write_volume(result.maps[name], path, grid=series.grid, overwrite=overwrite)
@@ -153,19 +153,23 @@ def describe(
     inputs: ConventionalInputs,
     input_path: Path,
     grid: WorkingGrid,
+    mask: NDArray[np.bool_] | None,
 ) -> dict[str, Any]:
     """What all sidecars of a run share: the same for the same input, settings and version.
 
     Paths and file names are left out: they may name a patient.
     """
     bolus, motion = result.brain.bolus, result.motion
+    brain = grid.labels(Volume(result.brain.mask, grid.series.affine)).array.astype(bool)
+    if mask is not None:
+        brain &= mask
     found: dict[str, Any] = {
         "unsteady_volumes": bolus.n_unsteady,
         "baseline_volumes": [bolus.baseline.start, bolus.baseline.stop - 1],
         "arrival_volume": bolus.arrival,
         "peak_volume": bolus.peak,
         "first_pass_volumes": [bolus.window.start, bolus.window.stop - 1],
-        "brain_voxels": int(result.brain.mask.sum()),
+        "brain_voxels": int(brain.sum()),
         "white_matter_level": result.white_matter_level,
         "arterial_input_delta_r2star_per_s": None if result.aif is None else result.aif.round(4),
         "motion": None
@@ -216,7 +220,7 @@ def _arterial(aif: str | None, series: Series, grid: WorkingGrid) -> ArrayLike |
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return read_curve(path)
     mask = _mask(path, series)
-    return None if mask is None else grid.mask(mask, share=0.0)  # an artery may be one voxel
+    return None if mask is None else grid.mask(mask, f"mask {path}", share=0.0)  # an artery may be one voxel
 
 
 def _on_stored_grid(

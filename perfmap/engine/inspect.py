@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from perfmap.engine.acquired_matrix import acquired_in_plane, acquired_matrix
+from perfmap.engine.acquired_matrix import acquired_in_plane, as_acquired
 from perfmap.engine.export import DicomCase, Export, find_cases, staged_case
 from perfmap.engine.export_choice import reason_by_curve
 from perfmap.engine.predict import examine
@@ -23,7 +23,6 @@ from perfmap.io.nifti import read_series
 from perfmap.io.sidecar import read_sidecar
 from perfmap.models import DEFAULT_MODEL
 from perfmap.models.checkpoint import find_checkpoint, read_card
-from perfmap.preprocess.acquired_grid import working_grid
 from perfmap.preprocess.slices import slice_axis
 from perfmap.quantities import RESEARCH_ONLY
 from perfmap.series import Series
@@ -132,7 +131,7 @@ def judge_series(series: Series, sidecar: Mapping[str, Any], *, bolus: int | Non
     """
     card = read_card(find_checkpoint(DEFAULT_MODEL))
     try:
-        grid = working_grid(series, acquired_matrix(sidecar, series))
+        grid = as_acquired(sidecar, series)
         looked_at = examine(grid.series, card.inputs, bolus=bolus)
     except InputError as error:
         return {"status": "FAIL", "reasons": [f"FAIL refused: {error}"], "findings": {}}

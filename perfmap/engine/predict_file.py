@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perfmap.engine.acquired_matrix import acquired_matrix
+from perfmap.engine.acquired_matrix import as_acquired
 from perfmap.engine.cases import AS_IN_FILE, Timing
 from perfmap.engine.predict import PredictConfig, Prediction, predict
 from perfmap.engine.provenance import map_sidecar
@@ -152,13 +152,13 @@ def predict_file(
             raise InputError(f"mask {mask_path} is empty; wanted voxels above 0 where the brain is")
     told = read_sidecar(input_path)
     refuse_changed(request, input_path, mask_path=mask_path)
-    grid = working_grid(series, acquired_matrix(told, series) if config.grid == "acquired" else None)
+    grid = as_acquired(told, series) if config.grid == "acquired" else working_grid(series, None)
     read = time.monotonic()
     prediction = predict(
         grid.series,
         checkpoint,
         config,
-        mask=None if mask is None else grid.mask(mask),
+        mask=None if mask is None else grid.mask(mask, f"mask {mask_path}"),
         threads=threads,
         in_place=True,
         on_slice=on_slice,
@@ -181,6 +181,7 @@ def predict_file(
         config,
         quality,
         grid,
+        maps["validity"],
         input_sha256=request["input_sha256"],
         mask_sha256=request["mask_sha256"],
         source=source,

@@ -16,7 +16,7 @@ from perfmap.preprocess.acquired_grid import WorkingGrid
 from perfmap.preprocess.motion import MotionReport
 from perfmap.preprocess.pipeline import Prepared, Validity
 from perfmap.quantities import QUANTITIES, RESEARCH_ONLY
-from perfmap.series import Series
+from perfmap.series import Series, Volume
 
 
 def describe_input(series: Series, *, sha256: str) -> dict[str, Any]:
@@ -32,10 +32,10 @@ def describe_input(series: Series, *, sha256: str) -> dict[str, Any]:
     }
 
 
-def describe_bolus(prepared: Prepared) -> dict[str, Any]:
-    """Bolus, brain and scale as found in the series."""
+def describe_bolus(prepared: Prepared, validity: Volume) -> dict[str, Any]:
+    """Bolus and scale as found in the series, and the voxels of the map that is written."""
     bolus = prepared.bolus
-    counts = {reason.name.lower(): int((prepared.validity == reason).sum()) for reason in Validity}
+    counts = {reason.name.lower(): int((validity.array == reason).sum()) for reason in Validity}
     return {
         "unsteady_volumes": bolus.n_unsteady,
         "baseline_volumes": [bolus.baseline.start, bolus.baseline.stop - 1],
@@ -89,6 +89,7 @@ def map_sidecar(
     config: PredictConfig,
     quality: QualityReport,
     grid: WorkingGrid,
+    validity: Volume,
     *,
     input_sha256: str,
     mask_sha256: str | None,
@@ -104,6 +105,8 @@ def map_sidecar(
         What the quality gate says of it.
     grid : WorkingGrid
         What was computed on.
+    validity : Volume
+        Of the voxels of the map, on the grid it is written on.
     input_sha256 : str
         Of the input file.
     mask_sha256 : str or None
@@ -130,7 +133,7 @@ def map_sidecar(
             "Uncertainty": card.outputs.uncertainty and card.outputs.uncertainty.model_dump(),
         },
         "Input": describe_input(series, sha256=input_sha256),
-        "Found": {**describe_bolus(prepared), **several},
+        "Found": {**describe_bolus(prepared, validity), **several},
         "Motion": describe_motion(prediction.motion),
         "Quality": quality.as_dict(),
         "Settings": {**config.model_dump(exclude={"device"}), "mask_sha256": mask_sha256},

@@ -176,13 +176,12 @@ def encoding_of(data: Dataset) -> dict[str, Any]:
         source, direction = geometry, text(geometry, "InPlanePhaseEncodingDirection")
         read = integer(geometry, "MRAcquisitionFrequencyEncodingSteps")
         phase = integer(geometry, "MRAcquisitionPhaseEncodingStepsInPlane")
-        if read and phase:
-            matrix = [0, read, phase, 0] if direction == "COLUMN" else [read, 0, 0, phase]
+        if read and phase and direction in ("COLUMN", "ROW"):
+            matrix = [read, 0, 0, phase] if direction == "COLUMN" else [0, read, phase, 0]
     found = {
         "AcquisitionMatrix": matrix,
         "InPlanePhaseEncodingDirectionDICOM": direction,
         "PercentPhaseFOV": number(source, "PercentPhaseFieldOfView"),
-        "PercentSampling": number(source, "PercentSampling"),
     }
     return {key: value for key, value in found.items() if value}
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample
 
+from perfmap.errors import InputError
 from perfmap.series import FloatArray, Series, Volume
 
 
@@ -30,6 +31,8 @@ class WorkingGrid:
     stored_shape : tuple of int
         Matrix (x, y, z) that the series was stored in.
     stored_affine : ndarray, shape (4, 4)
+    second_echo : Series, optional
+        The later echo, on the grid of `series`.
     note : str
         What was done; empty where nothing was.
     """
@@ -37,6 +40,7 @@ class WorkingGrid:
     series: Series
     stored_shape: tuple[int, int, int]
     stored_affine: NDArray[np.float64]
+    second_echo: Series | None = None
     note: str = ""
 
     @property
@@ -44,16 +48,24 @@ class WorkingGrid:
         """Whether the series is computed on as it was stored."""
         return self.series.signal.shape[:3] == self.stored_shape
 
-    def like(self, other: Series) -> Series:
-        """Another series of the same stored grid, such as a second echo, on this one."""
-        return other if self.is_stored else _cropped(other, self.series.signal.shape[:3])
+    def mask(self, mask: NDArray[np.bool_], name: str, *, share: float = 0.5) -> NDArray[np.bool_]:
+        """A mask of the stored grid on this one: voxels of which at least `share`, and something, is in the mask.
 
-    def mask(self, mask: NDArray[np.bool_], *, share: float = 0.5) -> NDArray[np.bool_]:
-        """A mask of the stored grid on this one: voxels of which at least `share`, and something, is in the mask."""
+        Raises
+        ------
+        InputError
+            If nothing is left of it; `name` says of what.
+        """
         if self.is_stored:
             return mask
         part = self._along_axes(mask.astype(np.float64), _share_of_pixels, self.series.signal.shape[:3])
-        return np.asarray((part > 1e-6) & (part >= share - 1e-6))
+        found = np.asarray((part > 1e-6) & (part >= share - 1e-6))
+        if mask.any() and not found.any():
+            raise InputError(
+                f"{name} is too small for the acquired grid of {_by(found.shape)} voxels, on which the map of these "
+                "interpolated images is computed; give a larger one, or compute as stored with --grid stored"
+            )
+        return found
 
     def labels(self, volume: Volume) -> Volume:
         """Labels of this grid on the stored one, each voxel that of its nearest."""
@@ -97,7 +109,9 @@ class WorkingGrid:
         return array
 
 
-def working_grid(series: Series, acquired: tuple[int, int, int] | None) -> WorkingGrid:
+def working_grid(
+    series: Series, acquired: tuple[int, int, int] | None, second_echo: Series | None = None
+) -> WorkingGrid:
     """Bring a series in plane to the matrix that was acquired.
 
     Parameters
@@ -106,6 +120,8 @@ def working_grid(series: Series, acquired: tuple[int, int, int] | None) -> Worki
     acquired : tuple of int, or None
         Matrix (x, y, z), nowhere more than is stored; None leaves the series as it is. So do values that are not
         finite: they would spread over whole slices.
+    second_echo : Series, optional
+        The later echo of the same images; both are brought to the matrix, or neither is.
 
     Returns
     -------
@@ -113,26 +129,38 @@ def working_grid(series: Series, acquired: tuple[int, int, int] | None) -> Worki
     """
     shape = series.signal.shape[:3]
     stored = (int(shape[0]), int(shape[1]), int(shape[2]))
-    as_stored = WorkingGrid(series, stored, series.affine)
+    as_stored = WorkingGrid(series, stored, series.affine, second_echo)
     if acquired is None or acquired == stored:
         return as_stored
+    if second_echo is not None and second_echo.signal.shape != series.signal.shape:
+        return as_stored  # whoever computes on them refuses them by the shapes that are stored
     said = f"the images are interpolated: {_named(stored, acquired)}"
-    if not all(np.isfinite(series.signal[..., t]).all() for t in range(series.n_times)):
+    cropped = _cropped(series, acquired)
+    second = None if second_echo is None or cropped is None else _cropped(second_echo, acquired)
+    if cropped is None or (second is None) != (second_echo is None):
         return replace(as_stored, note=f"{said}; they are left so, for some of their values are not finite")
     note = f"{said}; the map is computed on the acquired grid and written on that of the input"
-    return replace(as_stored, series=_cropped(series, acquired), note=note)
+    return replace(as_stored, series=cropped, second_echo=second, note=note)
 
 
 def _named(stored: tuple[int, ...], acquired: tuple[int, ...]) -> str:
-    a, b = ("×".join(map(str, shape)) for shape in (stored, acquired))
-    return f"{a} voxels from {b} acquired"
+    return f"{_by(stored)} voxels from {_by(acquired)} acquired"
 
 
-def _cropped(series: Series, shape: tuple[int, ...]) -> Series:
-    """A series with the outer parts of its spatial frequencies cut off, so that `shape` voxels are left."""
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _cropped(series: Series, shape: tuple[int, ...]) -> Series | None:
+    """A series with the outer parts of its spatial frequencies cut off, so that `shape` voxels are left.
+
+    None where a value is not finite.
+    """
     signal: FloatArray = np.empty((series.n_times, *reversed(shape)), dtype=np.float32).T
     for t in range(series.n_times):
         volume = series.signal[..., t]
+        if not np.isfinite(volume).all():
+            return None
         low, mirrored = volume.min(), volume[::-1, ::-1, ::-1]  # the shared voxel first
         for axis, n_voxels in enumerate(shape):
             if n_voxels != mirrored.shape[axis]:

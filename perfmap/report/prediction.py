@@ -76,7 +76,7 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
         subtitle=f"predicted by the network {sidecar['Model']['Name']} from a DSC-MRI series",
         facts={
             "median in the brain": round(float(np.nanmedian(values)), 3),
-            "voxels with a reading": int(prepared.mask.sum()),
+            "voxels with a reading": sidecar["Found"]["voxels"]["valid"],
             "quality gate": str(done.quality.status),
             "volumes": done.series.n_times,
             "time step, s": done.series.time_step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -18,12 +19,14 @@ from perfmap.engine.inspect import inspect_input
 from perfmap.engine.predict import PredictConfig
 from perfmap.engine.predict_file import Done, predict_file
 from perfmap.engine.reproduce import reproduce
+from perfmap.errors import InputError
 from perfmap.io.dicom_convert import Staged
 from perfmap.io.sidecar import write_json
 from perfmap.models import DEFAULT_MODEL
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
 from perfmap.preprocess.pipeline import Validity
 from perfmap.report.dicom import write_prediction_dicom
+from perfmap.report.prediction import write_prediction_report
 from tests.dicom_factory import Scan, oblique_affine, write_classic, write_enhanced, write_mosaic
 from tests.heads import head_series
 from tests.interpolated import zero_filled
@@ -34,7 +37,7 @@ FINE_AFFINE = AFFINE @ np.diag([0.5, 0.5, 1.0, 1.0])
 
 
 def tell_acquired(data: Dataset, t: int, k: int) -> None:
-    data.AcquisitionMatrix = [0, SHAPE[0], SHAPE[1], 0]
+    data.AcquisitionMatrix = [SHAPE[0], 0, 0, SHAPE[1]]
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,16 @@ def test_the_map_lies_on_the_grid_of_the_input_and_says_what_was_done(
     validity = one.maps["validity"].array
     assert validity.shape == (96, 80, 3)
     assert ((one.maps["nrcbv"].array != 0) <= (validity == Validity.VALID)).all()
+    assert sidecar["Found"]["voxels"]["valid"] == (validity == Validity.VALID).sum()
+    assert sum(sidecar["Found"]["voxels"].values()) == validity.size
+
+
+def test_the_report_counts_the_voxels_of_the_written_map(done: dict[str, Done], tmp_path: Path) -> None:
+    one = done["interpolated"]
+    write_prediction_report(one, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    n_valid = int((one.maps["validity"].array == Validity.VALID).sum())
+    assert re.search(rf"with a reading</\w+>\s*<\w+[^>]*>{n_valid}<", page)
 
 
 def test_dicom_goes_out_on_the_grid_of_the_source(
@@ -176,6 +189,47 @@ def test_masks_on_the_grid_of_the_input_are_kept_to(staged: dict[str, Staged], t
     values = nib.load(done.paths["nrcbv"]).get_fdata()
     assert (values[mask == 0] == 0).all()
     assert (values[mask == 1] != 0).mean() > 0.99
+    assert done.manifest["Found"]["brain_voxels"] == (values != 0).sum()
+
+
+def test_masks_too_small_for_the_acquired_grid_are_refused_by_name(
+    staged: dict[str, Staged], tmp_path: Path
+) -> None:
+    nifti = staged["interpolated"].nifti
+    series, path = nib.load(nifti), tmp_path / "small.nii.gz"
+    mask = np.zeros(series.shape[:3], dtype=np.uint8)
+    mask[48, 40, 1] = 1
+    nib.save(nib.Nifti1Image(mask, series.affine), path)
+    small = r"small\.nii\.gz is too small for the acquired grid of 48×40×3 voxels.*--grid stored"
+    for inputs in (ConventionalInputs(mask=path), ConventionalInputs(nawm=path)):
+        with pytest.raises(InputError, match=small):
+            conventional_file(nifti, tmp_path / "out", ConventionalConfig(), inputs=inputs)
+    with pytest.raises(InputError, match=small):
+        predict_file(
+            nifti,
+            tmp_path / "nrcbv.nii.gz",
+            load_checkpoint(find_checkpoint(DEFAULT_MODEL)),
+            PredictConfig(),
+            mask_path=path,
+        )
+
+
+def test_one_bad_value_in_the_second_echo_stays_one(staged: dict[str, Staged], tmp_path: Path) -> None:
+    nifti = staged["interpolated"].nifti
+    series, path = nib.load(nifti), tmp_path / "late.nii"
+    late = series.get_fdata(dtype=np.float32) ** 2 / 1000
+    late[2, 2, 0, 20] = np.nan
+    image = nib.Nifti1Image(late, series.affine, series.header)
+    image.set_data_dtype(np.float32)
+    nib.save(image, path)
+    write_json({"EchoTime": 0.06, "RepetitionTime": 1.5}, tmp_path / "late.json")
+    config = ConventionalConfig(method="dual-echo", maps=("rcbv",))
+    done = conventional_file(nifti, tmp_path / "out", config, inputs=ConventionalInputs(second_echo=path))
+    assert "acquired_grid" not in done.manifest["Found"]
+    assert any("not finite" in note for note in done.manifest["Notes"])
+    values = nib.load(done.paths["rcbv"]).get_fdata()
+    assert np.isfinite(values).all()
+    assert (values != 0).any()
 
 
 def test_stored_grid_is_kept_when_asked_for(staged: dict[str, Staged], tmp_path: Path) -> None:
@@ -189,7 +243,8 @@ def test_dcm2niix_sidecar_of_a_nifti_series_does_as_well(staged: dict[str, Stage
     path = tmp_path / "dsc.nii"
     path.write_bytes(staged["interpolated"].nifti.read_bytes())
     write_json(
-        {"AcquisitionMatrixPE": 40, "ReconMatrixPE": 80, "PhaseEncodingDirection": "j"}, tmp_path / "dsc.json"
+        {"AcquisitionMatrixPE": 40, "BaseResolution": 48, "ReconMatrixPE": 80, "PhaseEncodingDirection": "j"},
+        tmp_path / "dsc.json",
     )
     done = conventional_file(path, tmp_path / "out", RCBV)
     assert done.manifest["Found"]["acquired_grid"]["shape"] == [48, 40, 3]

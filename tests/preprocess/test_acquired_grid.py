@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from perfmap.errors import InputError
 from perfmap.preprocess.acquired_grid import WorkingGrid, working_grid
 from perfmap.series import Series, Volume
 from tests.interpolated import zero_filled
@@ -101,14 +102,17 @@ def test_masks_come_along() -> None:
     _, grid = interpolated()
     fine = np.zeros((32, 24, 3), dtype=bool)
     fine[8:20, 6:16, 1] = True
-    coarse = grid.mask(fine)
+    coarse = grid.mask(fine, "mask")
     assert abs(4 * coarse.sum() - fine.sum()) <= 0.2 * fine.sum()
     assert not coarse[:, :, [0, 2]].any()
     artery = np.zeros_like(fine)
     artery[11, 9, 1] = True  # one voxel
-    assert grid.mask(artery).sum() <= 1
-    assert grid.mask(artery, share=0.0).sum() == 1
-    assert not grid.mask(np.zeros_like(fine), share=0.0).any()
+    assert grid.mask(artery, "artery", share=0.0).sum() == 1
+    assert not grid.mask(np.zeros_like(fine), "artery", share=0.0).any()
+    with pytest.raises(
+        InputError, match=r"^artery is too small for the acquired grid of 16×12×3 .*--grid stored$"
+    ):
+        grid.mask(artery, "artery")
 
 
 def test_what_is_not_interpolated_is_the_very_same_series() -> None:
@@ -136,9 +140,31 @@ def test_no_magnitude_becomes_negative() -> None:
     assert grid.series.signal.min() >= 0.0
 
 
+def second_echo_of() -> Series:
+    return replace(series_of(zero_filled(acquired_images() / 2, 2)), echo_time=0.05)
+
+
 def test_a_second_echo_goes_the_same_way() -> None:
-    _, grid = interpolated()
-    other = series_of(zero_filled(acquired_images() / 2, 2))
-    assert grid.like(other).signal.shape == grid.series.signal.shape
-    assert np.array_equal(grid.like(other).affine, grid.series.affine)
-    assert grid.like(replace(other, echo_time=0.05)).echo_time == 0.05
+    first, second = series_of(zero_filled(acquired_images(), 2)), second_echo_of()
+    grid = working_grid(first, (16, 12, 3), second)
+    assert grid.second_echo is not None
+    assert grid.second_echo.signal.shape == grid.series.signal.shape == (16, 12, 3, 4)
+    assert np.array_equal(grid.second_echo.affine, grid.series.affine)
+    assert grid.second_echo.echo_time == 0.05
+    assert working_grid(first, None, second).second_echo is second
+
+
+@pytest.mark.parametrize("spoiled", [0, 1])
+def test_both_echoes_are_left_where_either_is_not_finite(spoiled: int) -> None:
+    echoes = series_of(zero_filled(acquired_images(), 2)), second_echo_of()
+    echoes[spoiled].signal[5, 5, 1, 2] = np.nan
+    grid = working_grid(echoes[0], (16, 12, 3), echoes[1])
+    assert (grid.series, grid.second_echo) == echoes
+    assert grid.is_stored
+    assert "not finite" in grid.note
+
+
+def test_echoes_of_different_shape_are_left_as_they_are() -> None:
+    first, second = series_of(zero_filled(acquired_images(), 2)), second_echo_of()
+    grid = working_grid(first, (16, 12, 3), replace(second, signal=second.signal[..., :3]))
+    assert grid.is_stored
