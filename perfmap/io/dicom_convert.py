@@ -168,11 +168,16 @@ def _place(arranged: Arranged, staging: Path) -> dict[ExportFile, Path]:
 
 
 def _inflate(file: ExportFile, target: Path) -> None:
-    with file.open() as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = pydicom.dcmread(stream)
-        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data.save_as(target)
+    try:
+        with file.open() as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = pydicom.dcmread(stream)
+            data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            data.save_as(target)
+    except InputError:
+        raise
+    except Exception as error:  # pydicom raises nearly anything on headers that contradict themselves
+        raise InputError("an image of the series is damaged; export or copy it again") from error
 
 
 def _run_dcm2niix(staging: Path, converted: Path) -> list[Path]:

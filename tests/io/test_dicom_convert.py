@@ -6,13 +6,21 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from perfmap.errors import InputError
 from perfmap.io import dicom_convert
 from perfmap.io.dicom_convert import Staged, convert
+from perfmap.io.dicom_files import ExportFile
 from perfmap.io.dicom_scan import scan_export
 from perfmap.io.dicom_source import LPS_TO_RAS
 from perfmap.io.dicom_stack import arrange, stacks_of
@@ -200,3 +208,14 @@ def test_nothing_of_the_patient_is_staged_beside_the_images(tmp_path: Path) -> N
     )
     assert not [secret for secret in SECRETS if secret in written]
     assert read_json(result.sidecar)["EchoTime"] == pytest.approx(0.03)
+
+
+def test_file_that_only_mentions_deflation_and_cannot_be_written_anew_is_refused(tmp_path: Path) -> None:
+    """Big-endian, with the number of the deflated syntax in a text: found by fuzzing."""
+    (path,) = write_classic(Scan(np.ones((8, 6, 1, 1)), oblique_affine((8, 6, 1))), tmp_path / "a")
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(path, data, implicit_vr=False, little_endian=False, force_encoding=True)
+    file = ExportFile(path, None, path.stat().st_size, 0.0)
+    with pytest.raises(InputError, match="damaged"):
+        dicom_convert._inflate(file, tmp_path / "b.dcm")
