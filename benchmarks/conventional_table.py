@@ -59,10 +59,13 @@ FLOW_FIGURES = {
 SEED = 770_000
 HEAD = """# Conventional methods against true nrCBV, regime by regime
 
-Made by `python benchmarks/conventional_table.py --output docs/conventional_table.md`: {cases} cases a regime,
-{slices} slices, means over the cases. `BSW, first pass` is `--method bsw --window first-pass`. *Scaled alike*: each
-map divided by its mean over the true white matter; *as written*: by perfmap's own estimate of white matter. What the
-figures are stands in [metrics.md](metrics.md), what the regimes are in [simulator.md](simulator.md).
+Made by
+
+    python benchmarks/conventional_table.py --cases {cases} --slices {slices} --output docs/conventional_table.md
+
+{cases} cases a regime, {slices} slices, means over the cases. `BSW, first pass` is `--method bsw --window first-pass`.
+*Scaled alike*: each map divided by its mean over the true white matter; *as written*: by perfmap's own estimate. What
+the figures are stands in [metrics.md](metrics.md), what the regimes are in [simulator.md](simulator.md).
 
 """
 

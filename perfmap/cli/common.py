@@ -171,3 +171,10 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"perfmap: {record.levelname.lower()}: {one_line(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def wide_console() -> Any:
+    """A rich console for tables; in a file or pipe it is wide enough that no name is cut off."""
+    from rich.console import Console
+
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 240)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perfmap.cli.common import JsonTarget, Overwrite, Quiet, emit_json, progress
+from perfmap.cli.common import JsonTarget, Overwrite, Quiet, emit_json, progress, wide_console
 from perfmap.cli.predict import Prefer
 
 
@@ -71,11 +71,10 @@ def inspect(
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(soft_wrap=True)
+    console = wide_console()
     if found["kind"] == "nifti":
         table = Table("series", "shape", "time step, s", "echo time, ms", "taken", "why")
         for line in found["series"]:

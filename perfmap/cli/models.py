@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from perfmap.cli.common import JsonTarget, Overwrite, emit_json
+from perfmap.cli.common import JsonTarget, Overwrite, emit_json, wide_console
 
 
 def models(
@@ -26,7 +26,6 @@ def models(
 
     Example: perfmap models unet-gru
     """
-    from rich.console import Console
     from rich.table import Table
 
     from perfmap.errors import ConfigError
@@ -34,7 +33,7 @@ def models(
     from perfmap.models import DEFAULT_MODEL
     from perfmap.models.checkpoint import find_checkpoint, read_card, shipped_models
 
-    console = Console(soft_wrap=True)
+    console = wide_console()
     if architectures and name is not None:
         raise ConfigError("--architectures lists networks, a name shows one card; give one of them")
     if architectures:
@@ -89,4 +88,4 @@ def _list_architectures(json: str | None, *, overwrite: bool) -> None:
             f"{size.multiply_adds / 1e9:.2f} G",
             f"{size.matrix}² × {size.n_times}",
         )
-    Console(soft_wrap=True).print(table)
+    wide_console().print(table)

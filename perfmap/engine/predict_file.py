@@ -186,6 +186,10 @@ def predict_file(
         mask_sha256=request["mask_sha256"],
         source=source,
     )
+    if overwrite and map_path.exists():  # what stands beside an earlier map is not this one's
+        for kind, kept in (("validity", validity_path), ("sd", sd_path)):
+            if kept is None:
+                map_path.with_name(f"{image_stem(map_path)}_{kind}.nii.gz").unlink(missing_ok=True)
     if validity_path is not None:
         write_volume(maps["validity"], validity_path, grid=series.grid, dtype=np.uint8, overwrite=overwrite)
     if sd_path is not None:

@@ -130,6 +130,15 @@ def test_predicted_sd_is_in_the_map_s_unit_and_read_with_the_card_s_length(
     assert "predict with --uncertainty" in " ".join(reading.notes)
 
 
+def test_overwriting_a_map_leaves_no_sd_of_the_one_before(series_file: Path, tmp_path: Path) -> None:
+    """Else `perfmap roi` would read the interval of a new map from the standard deviation of an old one."""
+    out, config = tmp_path / "nrcbv.nii.gz", PredictConfig(device="cpu", motion_correction="off")
+    with_sd = stub(Uncertainty(sd_factor=1.5, correlation_length_mm=6.0))
+    predict_file(series_file, out, with_sd, config, write_uncertainty=True, write_validity=True)
+    predict_file(series_file, out, with_sd, config, overwrite=True)
+    assert sorted(path.name for path in tmp_path.glob("*.nii.gz")) == ["nrcbv.nii.gz"]
+
+
 def test_a_model_without_an_sd_is_not_asked_for_one(series_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no standard deviation"):
         predict_file(series_file, tmp_path / "a.nii.gz", stub(None), PredictConfig(), write_uncertainty=True)
