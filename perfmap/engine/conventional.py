@@ -219,6 +219,11 @@ def _check_inputs(
         )
     if "cbv" in config.chosen_maps and aif is None:
         raise ConfigError("cbv in ml/100 ml wants an arterial input; give --aif auto, a curve or a mask")
+    if config.venous_rescaling and not {"cbv", "cbf", "mtt", "tmax"} & set(config.chosen_maps):
+        raise ConfigError(
+            f"venous rescaling scales an arterial input, which none of the maps {', '.join(config.chosen_maps)} "
+            "rests on; ask for cbv, cbf, mtt or tmax, or leave it out"
+        )
     if second_echo is not None and second_echo.signal.shape != series.signal.shape:
         raise InputError(
             f"second echo has shape {second_echo.signal.shape}, wanted that of the first, {series.signal.shape}"

@@ -116,7 +116,9 @@ def _train(
     source = open_source(config, folder / "stacks", processes)
     inputs = source.inputs
     network = build_network(config.architecture, n_times=inputs.n_times, **config.arguments)
-    started_from = _begin_with(network, config, inputs)
+    # A run that goes on has its own weights: the checkpoint it began with may be gone, or another by now.
+    kept = folder / "model" if resume and (folder / "model").is_dir() else None
+    started_from = read_card(kept).training.started_from if kept else _begin_with(network, config, inputs)
     if processes.n > 1:
         network = share_statistics(network)
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -260,6 +260,11 @@ def test_captk_maps_are_of_the_whole_image(head: Head) -> None:
     assert np.corrcoef(volume[head.mask], head.nrcbv[head.mask])[0, 1] > 0.98
 
 
+def test_venous_rescaling_of_maps_without_an_arterial_input_is_refused(noisy: Head) -> None:
+    with pytest.raises(ConfigError, match="which none of the maps nrcbv rests on"):
+        maps_of(noisy, "firstpass", "nrcbv", venous_rescaling=True)
+
+
 def test_kmeans_is_repeatable_and_vein_scales_up(noisy: Head) -> None:
     first = maps_of(noisy, "firstpass", "cbv", aif="auto", aif_method="k-means", seed=3)["cbv"]
     again = maps_of(noisy, "firstpass", "cbv", aif="auto", aif_method="k-means", seed=3)["cbv"]

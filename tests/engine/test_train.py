@@ -198,5 +198,15 @@ def test_training_goes_on_from_the_weights_of_a_checkpoint(cohort: Path, tmp_pat
     for name, tensor in old.items():
         if name.endswith(("weight", "bias")):
             torch.testing.assert_close(new[name], tensor, rtol=1e-3, atol=1e-4)
+    shutil.rmtree(tmp_path / "a")
+    again = config_for(cohort, epochs=2, start_from=start, learning_rate=1e-9, seed=3, weight_decay=0.0)
+    resumed = train(again, tmp_path / "b", resume=True)
+    assert resumed.training.started_from == card.training.started_from
+    assert resumed.training.epochs == 2
+
+
+def test_a_checkpoint_of_another_kind_is_no_start(cohort: Path, tmp_path: Path) -> None:
+    train(config_for(cohort, epochs=1), tmp_path / "a")
+    start = str(tmp_path / "a" / "model")
     with pytest.raises(ConfigError, match="its arguments are"):
         train(config_for(cohort, start_from=start, arguments={"widths": [8, 8, 8, 8, 8]}), tmp_path / "c")
