@@ -109,6 +109,12 @@ def train(
     lesion_weight: Annotated[
         float, typer.Option(help="Weight of lesions in the loss of simulated slices.")
     ] = 1.0,
+    scrambled: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of slices whose pieces change places: looks then tell nothing."
+        ),
+    ] = 0.0,
     small_class_weight: Annotated[
         float, typer.Option(min=0, max=1, help="Weight of vessels and CSF in the loss of simulated slices.")
     ] = 0.1,
@@ -179,6 +185,7 @@ def train(
         replayed_subjects=replayed_subjects,
         passes=1 if replayed_subjects else 3,
         lesion_weight=lesion_weight,
+        scrambled=scrambled,
         workers=workers,
     )
     folder = output or Path("runs") / config.name

@@ -19,6 +19,7 @@ _ALIKE = 8  # batches whose slices are sorted by size before they are cut
 # How prediction's two passes find the scale of a series: shares and spreads (standard deviations of the logarithm).
 _SECOND_PASS, _LEVEL_SPREAD, _MEAN_SPREAD = 0.65, 0.03, 0.15
 _ECHO_TIME_UNKNOWN = 0.15
+_PIECES = (1, 1, 2, 4, 8)  # edges of the pieces that a scrambled slice is cut into
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Batch:
     target: Tensor
     weight: Tensor
     tissue: Tensor
+    lesion: Tensor
     white: Tensor
     inside: Tensor
 
@@ -60,6 +62,11 @@ def batches(
             parts = [
                 to_tensors(stacks[places[p][0]], np.array([places[p][1]]), config, rng) for p in chosen[n]
             ]
+            if config.scrambled:
+                parts = [
+                    scramble(part, int(rng.choice(_PIECES)), rng) if rng.random() < config.scrambled else part
+                    for part in parts
+                ]
             batch = _join(parts)
             mirrored = torch.from_numpy(rng.random(len(batch.target)) < 0.5)
             for name in Batch.__dataclass_fields__:
@@ -68,6 +75,37 @@ def batches(
                 tensor = getattr(batch, name)
                 tensor[mirrored] = tensor[mirrored].flip(-2)  # axis x
             yield batch
+
+
+def scramble(batch: Batch, edge: int, rng: np.random.Generator) -> Batch:
+    """One slice cut into square pieces that change places inside of the brain, the truth with them.
+
+    Where a voxel lies and what surrounds it then say nothing of its CBV: a network must read the curve. Slices whose
+    matrix cannot be cut so stay whole.
+
+    Parameters
+    ----------
+    batch : Batch
+        Of one slice.
+    edge : int
+        Edge of a piece, pixels.
+    """
+    h, w = batch.target.shape[-2:]
+    if h % edge or w % edge:
+        return batch
+    rows, columns = h // edge, w // edge
+    brain = nn.functional.avg_pool2d(batch.inside[None], edge)[0, 0].flatten() > 0
+    movable = torch.nonzero(brain)[:, 0]
+    order = torch.arange(rows * columns)
+    order[movable] = movable[torch.from_numpy(rng.permutation(len(movable)))]
+
+    def moved(tensor: Tensor) -> Tensor:
+        pieces = tensor.view(*tensor.shape[:-2], rows, edge, columns, edge).transpose(-3, -2)
+        pieces = pieces.flatten(-4, -3)[..., order, :, :].unflatten(-3, (rows, columns))
+        return pieces.transpose(-3, -2).reshape(tensor.shape)
+
+    fields = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+    return Batch(**{name: t if name == "context" else moved(t) for name, t in fields.items()})
 
 
 def _join(parts: Sequence[Batch]) -> Batch:
@@ -119,6 +157,7 @@ def to_tensors(
         target,
         weight,
         tissue,
+        lesion,
         torch.from_numpy(stack.white[which]).float(),
         inside,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from perfmap.engine.dataset import SMALL_CLASSES, VALIDATION, as_registered
+from perfmap.engine.dataset import VALIDATION, as_registered
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.errors import InputError
 from perfmap.metrics import sd_of_mean
@@ -19,8 +19,8 @@ from perfmap.phantom.case import draw_case, series_of, simulate_case
 from perfmap.phantom.priors import LABELS, LESION_CLASSES
 from perfmap.series import FloatArray
 
-ONE_SIGMA = 0.68
-"""Share of tissue voxels whose error is to lie within one standard deviation."""
+ONE_SIGMA, TWO_SIGMA = 0.6827, 0.9545
+"""Shares of brain voxels whose error is to lie within one and two standard deviations."""
 REGION_COVER = 0.95
 """Share of lesions whose true mean is to lie within 1.96 standard deviations of the mean."""
 LENGTHS = (0.0, *np.geomspace(1.0, 60.0, 25).round(2).tolist())
@@ -50,7 +50,8 @@ def calibrate(
 ) -> Uncertainty:
     """Fit what a network's standard deviation is multiplied by, and how far its errors are correlated.
 
-    The factor makes one standard deviation cover 68 % of the tissue's voxels; the length makes 1.96 standard deviations
+    The factor is the middle, on a logarithmic scale, between those that make one standard deviation cover 68 % and two
+    cover 95 % of the brain's voxels: errors have longer tails than a Gaussian. The length makes 1.96 standard deviations
     of a lesion's mean cover 95 % of the lesions.
 
     Parameters
@@ -74,7 +75,7 @@ def calibrate(
     InputError
         If there are fewer than five lesions.
     """
-    raw = Uncertainty(correlation_length_mm=0.0)
+    raw = Uncertainty(distribution="laplace", correlation_length_mm=0.0)
     outputs = checkpoint.card.outputs.model_copy(update={"uncertainty": raw})
     plain = Checkpoint(checkpoint.card.model_copy(update={"outputs": outputs}), checkpoint.network)
     ratios: list[NDArray[np.float32]] = []
@@ -96,8 +97,7 @@ def calibrate(
             prediction.prepared.mask & simulated.truth["mask"].astype(bool),
         )
         error = found - simulated.truth[quantity]
-        tissue = brain & ~np.isin(labels, [LABELS[name] for name in SMALL_CLASSES])
-        ratios.append((np.abs(error[tissue]) / sd[tissue]).astype(np.float32))
+        ratios.append((np.abs(error[brain]) / sd[brain]).astype(np.float32))
         lesion = brain & np.isin(labels, [LABELS[name] for name in LESION_CLASSES])
         edges = tuple(float(edge) for edge in np.linalg.norm(series.affine[:3, :3], axis=0))
         regions += _regions(error, sd, lesion, (edges[0], edges[1], edges[2]))
@@ -111,7 +111,7 @@ def fit_uncertainty(ratios: NDArray[np.floating], regions: list[Region]) -> Unce
     Parameters
     ----------
     ratios : ndarray, shape (n,)
-        |error| over the network's standard deviation, of tissue voxels.
+        |error| over the network's standard deviation, of brain voxels.
     regions : list of Region
 
     Raises
@@ -123,8 +123,13 @@ def fit_uncertainty(ratios: NDArray[np.floating], regions: list[Region]) -> Unce
         raise InputError(
             f"calibration met {len(regions)} lesions, wanted at least {_LEAST_LESIONS}; take more subjects"
         )
-    factor = float(np.quantile(ratios, ONE_SIGMA))
-    return Uncertainty(sd_factor=round(factor, 4), correlation_length_mm=_fit_length(regions, factor))
+    one, two = np.quantile(ratios, (ONE_SIGMA, TWO_SIGMA))
+    factor = float(np.sqrt(one * two / 2.0))
+    return Uncertainty(
+        distribution="laplace",
+        sd_factor=round(factor, 4),
+        correlation_length_mm=_fit_length(regions, factor),
+    )
 
 
 def _regions(

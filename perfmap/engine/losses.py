@@ -12,8 +12,12 @@ HUBER_TISSUE, HUBER_OTHER = 3.0, 1.0
 In tissue nearly all errors are squared. Two thirds of the squared error of the first-pass map lie in the few voxels of
 tissue with 2 to 8 % of vessel, which a loss of relative or absolute errors would leave as they are.
 """
-SD_WEIGHT, WHITE_WEIGHT = 0.1, 0.3
-"""Weights of the likelihood and of white matter beside the error of the map."""
+SD_WEIGHT, WHITE_WEIGHT, REGION_WEIGHT = 0.1, 0.3, 2.0
+"""Weights of the likelihood, of white matter and of regional means beside the error of the map."""
+REGION_EDGES = (4, 8, 16)
+"""Edges of the windows whose means are compared, pixels."""
+FEW_LESIONS = 400.0
+"""Pixels of lesion in a batch below which their regional means weigh less."""
 
 
 def weighted_mse(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -27,13 +31,48 @@ def huber(error: Tensor, limit: Tensor) -> Tensor:
     return torch.where(size <= limit, 0.5 * error**2, limit * (size - 0.5 * limit))
 
 
+def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float = 1.0) -> Tensor:
+    """Mean squared relative error of regional means, over windows of several sizes.
+
+    The error of a voxel is mostly noise, that of a mean over a region is mostly bias: a small lesion that is pulled
+    towards its surroundings, leakage, the scale. A squared error of voxels hardly sees it; people read means.
+
+    Parameters
+    ----------
+    error, target : Tensor, shape (b, h, w)
+    where : Tensor of bool, shape (b, h, w)
+        Pixels of one kind; means are taken over them alone.
+    least : float
+        Number of such pixels below which the result weighs less.
+    """
+    kind = where.float()
+    planes = torch.stack([kind, kind * error, kind * target], dim=1)  # (b, 3, h, w)
+    total = error.new_zeros(())
+    for edge in REGION_EDGES:
+        pooled = functional.avg_pool2d(planes, edge, stride=edge // 2, ceil_mode=True)
+        share, mean_error, mean_target = pooled.unbind(1)
+        means = (mean_error / share.clamp_min(1e-6)) / (
+            0.5 + 0.5 * mean_target / share.clamp_min(1e-6)
+        )
+        total = total + (share * means**2).sum() / share.sum().clamp_min(least / (edge // 2) ** 2)
+    return total / len(REGION_EDGES)
+
+
 def correction_loss(
-    output: Tensor, target: Tensor, weight: Tensor, *, tissue: Tensor, white: Tensor, inside: Tensor
+    output: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    tissue: Tensor,
+    lesion: Tensor,
+    white: Tensor,
+    inside: Tensor,
 ) -> Tensor:
     """Loss of a network that gives map, logarithm of its standard deviation, and logit of white matter.
 
-    The standard deviation is fitted to the errors as they are (Gaussian likelihood); its gradient does not reach the
-    map, or the network would give up the pixels that it finds hard.
+    Errors of voxels and of regional means (lesions, white matter and other tissue apart) are added. The standard
+    deviation is fitted to the errors as they are (Laplace likelihood: errors have long tails); its gradient does not
+    reach the map, or the network would give up the pixels that it finds hard.
 
     Parameters
     ----------
@@ -41,6 +80,7 @@ def correction_loss(
     target, weight : Tensor, shape (b, h, w)
     tissue : Tensor of bool, shape (b, h, w)
         Brain without vessels and CSF.
+    lesion : Tensor of bool, shape (b, h, w)
     white : Tensor, shape (b, h, w)
         1 in normal-appearing white matter.
     inside : Tensor, shape (b, h, w)
@@ -50,12 +90,18 @@ def correction_loss(
     total = weight.sum().clamp_min(1.0)
     limit = torch.where(tissue, HUBER_TISSUE, HUBER_OTHER)
     error = huber(value - target, limit)
-    squared = ((value - target) ** 2).detach()
-    likelihood = 0.5 * squared * torch.exp(-2.0 * log_sd) + log_sd
+    likelihood = (value - target).abs().detach() * torch.exp(-log_sd) + log_sd
     entropy = functional.binary_cross_entropy_with_logits(logit, white, reduction="none")
     count = inside.sum().clamp_min(1.0)
+    normal = tissue & ~lesion
+    regions = (
+        regional_error(value - target, target, lesion & tissue, least=FEW_LESIONS)
+        + regional_error(value - target, target, normal & (white > 0.5))
+        + regional_error(value - target, target, normal & (white <= 0.5))
+    )
     return (
         (weight * error).sum() / total
+        + REGION_WEIGHT * regions
         + SD_WEIGHT * (inside * likelihood).sum() / count
         + WHITE_WEIGHT * (inside * entropy).sum() / count
     )

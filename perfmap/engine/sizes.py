@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from perfmap.engine.train_config import default_inputs
+from perfmap.engine.train_config import default_inputs, network_arguments
 from perfmap.models import build_network
 from perfmap.models.card import InputContract
-from perfmap.preprocess.features import MAPS, SCALARS
+from perfmap.preprocess.features import MAPS, context_length
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def size_of(architecture: str) -> Size:
 
     inputs = default_inputs(architecture)
     with FakeTensorMode():
-        network = build_network(architecture, n_times=inputs.n_times)
+        network = build_network(architecture, **network_arguments(inputs))
         return Size(
             count_parameters(network), count_multiply_adds(network, inputs), inputs.matrix, inputs.n_times
         )
@@ -53,9 +53,9 @@ def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
     device = next(network.parameters()).device
     training = network.training
     network.eval()
-    n_maps, n_scalars = (len(MAPS), len(SCALARS)) if inputs.features == "curves+maps" else (0, 0)
+    n_maps = len(MAPS) if inputs.features == "curves+maps" else 0
     channels = torch.zeros(1, inputs.n_times + n_maps, inputs.matrix, inputs.matrix, device=device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(channels, torch.ones(1, inputs.n_times + n_scalars, device=device))
+        network(channels, torch.ones(1, context_length(inputs), device=device))
     network.train(training)
     return int(counter.get_total_flops() // 2)

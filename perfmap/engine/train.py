@@ -29,11 +29,12 @@ from perfmap.engine.run_folder import (
 )
 from perfmap.engine.sizes import count_multiply_adds, count_parameters
 from perfmap.engine.sources import Source, open_source
-from perfmap.engine.train_config import SIMULATOR, TrainConfig
+from perfmap.engine.train_config import SIMULATOR, TrainConfig, network_arguments
 from perfmap.errors import ConfigError
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract, StartingPoint
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_card, save_checkpoint, write_card
+from perfmap.preprocess.features import context_length
 from perfmap.quantities import QUANTITIES
 
 
@@ -115,7 +116,7 @@ def _train(
 
     source = open_source(config, folder / "stacks", processes)
     inputs = source.inputs
-    network = build_network(config.architecture, n_times=inputs.n_times, **config.arguments)
+    network = build_network(config.architecture, **network_arguments(inputs), **config.arguments)
     # A run that goes on has its own weights: the checkpoint it began with may be gone, or another by now.
     kept = folder / "model" if resume and (folder / "model").is_dir() else None
     started_from = read_card(kept).training.started_from if kept else _begin_with(network, config, inputs)
@@ -229,7 +230,10 @@ def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) 
         return None
     before = load_checkpoint(find_checkpoint(config.start_from))
     card = before.card
-    arguments = {"n_times": inputs.n_times, **config.arguments}
+    weights = before.network.state_dict()
+    if inputs.reference_curve and not card.inputs.reference_curve:
+        card, weights = _with_reference_curve(card, weights, inputs)
+    arguments = {**network_arguments(inputs), **config.arguments}
     for what, found, wanted in (
         ("architecture", card.architecture, config.architecture),
         ("arguments", card.arguments, arguments),
@@ -241,8 +245,20 @@ def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) 
                 f"model '{card.name}' cannot be the start of this run: its {what} are {found}, the run's {wanted}; "
                 "give the same options as it was trained with, or start from random weights"
             )
-    network.load_state_dict(before.network.state_dict())
+    network.load_state_dict(weights)
     return StartingPoint(name=card.name, sha256=card.sha256)
+
+
+def _with_reference_curve(
+    card: ModelCard, weights: dict[str, Tensor], inputs: InputContract
+) -> tuple[ModelCard, dict[str, Tensor]]:
+    """A checkpoint from before there was a reference curve, as one that reads it and gives it no weight."""
+    told = weights["context.weight"]
+    added = told.new_zeros(len(told), context_length(inputs) - told.shape[1])
+    known = card.inputs.model_copy(update={"reference_curve": True})
+    arguments = card.arguments | network_arguments(known)
+    card = card.model_copy(update={"inputs": known, "arguments": arguments})
+    return card, weights | {"context.weight": torch.cat([told, added], dim=1)}
 
 
 def network_gives_sd(inputs: InputContract) -> bool:
@@ -273,6 +289,7 @@ def _loss(predicted: Tensor, batch: Batch, device: torch.device) -> Tensor:
         target,
         weight,
         tissue=batch.tissue.to(device),
+        lesion=batch.lesion.to(device),
         white=batch.white.to(device),
         inside=batch.inside.to(device),
     )
@@ -364,7 +381,7 @@ def _card_fields(
     return {
         "name": config.name,
         "architecture": config.architecture,
-        "arguments": {"n_times": source.inputs.n_times, **config.arguments},
+        "arguments": {**network_arguments(source.inputs), **config.arguments},
         "inputs": source.inputs,
         "outputs": OutputContract(
             quantity=config.target,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from perfmap.models.card import InputContract
+from perfmap.preprocess.features import context_length
 
 SIMULATOR = "simulator"
 
@@ -54,6 +55,8 @@ class TrainConfig(BaseModel):
         Weight of vessel and CSF pixels in the squared loss; 1 is the paper's plain MSE.
     lesion_weight : float
         Weight of lesions in the loss of the simulator's slices.
+    scrambled : float
+        Share of training slices whose pieces change places, so that looks cannot replace reading the curves.
     balanced : bool
         Weigh a pixel by 1/(0.5 + 0.5·reference), so that lesions of high CBV do not rule the loss; off in the paper.
     target_limit : float or None
@@ -93,6 +96,7 @@ class TrainConfig(BaseModel):
     ema: float = Field(default=0.998, ge=0, lt=1)
     small_class_weight: float = Field(default=0.1, ge=0, le=1)
     lesion_weight: float = Field(default=1.0, gt=0)
+    scrambled: float = Field(default=0.0, ge=0, le=1)
     balanced: bool = True
     target_limit: float | None = Field(default=15.0, gt=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -103,5 +107,15 @@ class TrainConfig(BaseModel):
 def default_inputs(architecture: str) -> InputContract:
     """What a network reads if nobody says otherwise: the paper's networks curves alone, `voxel-unet` the maps too."""
     if architecture == "voxel-unet":
-        return InputContract(n_times=40, before_arrival=7.5, features="curves+maps", native_from=1.4)
+        return InputContract(
+            n_times=40, before_arrival=7.5, features="curves+maps", reference_curve=True, native_from=1.4
+        )
     return InputContract()
+
+
+def network_arguments(inputs: InputContract) -> dict[str, int]:
+    """Keyword arguments of a network's class that follow from what it reads."""
+    arguments = {"n_times": inputs.n_times}
+    if inputs.reference_curve:
+        arguments["n_scalars"] = context_length(inputs) - inputs.n_times
+    return arguments

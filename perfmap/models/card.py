@@ -41,6 +41,8 @@ class InputContract(_Frozen):
     features : {"curves", "curves+maps"}
         ``curves+maps``: the conventional maps, noise and brightness follow the curves as channels, the protocol
         follows the validity of the time points; see `perfmap.preprocess.features`.
+    reference_curve : bool
+        With ``curves+maps``: the mean curve of tissue that does not leak follows the protocol.
     native_from : float or None
         Slices whose pixels are at least this long, mm, keep their own matrix (up to 256); finer ones are brought to
         `matrix`. None: all are.
@@ -55,6 +57,7 @@ class InputContract(_Frozen):
     normalisation: Normalisation = "log-ratio"
     training_max: float | None = Field(default=None, gt=0)
     features: Literal["curves", "curves+maps"] = "curves"
+    reference_curve: bool = False
     native_from: float | None = Field(default=None, gt=0)
 
     @property
@@ -66,6 +69,12 @@ class InputContract(_Frozen):
     def _training_max_belongs_to_its_strategy(self) -> InputContract:
         if (self.normalisation == "training-max") != (self.training_max is not None):
             raise ValueError("training_max is wanted with normalisation 'training-max', and only there")
+        return self
+
+    @model_validator(mode="after")
+    def _reference_curve_belongs_to_the_maps(self) -> InputContract:
+        if self.reference_curve and self.features != "curves+maps":
+            raise ValueError("reference_curve is read beside the maps, with features 'curves+maps' only")
         return self
 
 

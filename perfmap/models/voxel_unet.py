@@ -51,7 +51,8 @@ class VoxelUNet(nn.Module):
     n_times : int
         Time points of the curves.
     n_maps, n_scalars : int
-        Channels behind the curves, the first of which is the first-pass map; numbers behind the validity.
+        Channels behind the curves, the first of which is the first-pass map; numbers behind the validity: the
+        protocol and, as far as the network reads it, the mean curve of tissue that does not leak.
     n_hidden : int
         Width of the temporal encoder.
     widths : sequence of int
@@ -94,7 +95,7 @@ class VoxelUNet(nn.Module):
         Returns
         -------
         Tensor, shape (b, 3, h, w)
-            The map (never negative), the logarithm of its standard deviation, and the logit of normal-appearing
+            The map (never negative), the logarithm of the scale b of its error, and the logit of normal-appearing
             white matter.
         """
         h, w = channels.shape[-2:]

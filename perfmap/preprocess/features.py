@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfmap.errors import InputError
+from perfmap.models.card import InputContract
 from perfmap.physics.bolus import Bolus, first_pass_integral, mend_spikes
 from perfmap.physics.leakage import bsw_k2, cumulative_integral, non_enhancing
 from perfmap.preprocess.normalize import LIMIT, REFERENCE_DURATION
@@ -29,7 +30,8 @@ SCALARS = (
     "time_step",
     "early",
 )
-"""Numbers behind the validity of the grid points, in this order; see `protocol_scalars`."""
+"""Numbers behind the validity of the grid points, in this order; see `protocol_scalars`. The reference curve, where the
+network wants it, follows them."""
 SCALED = ("first_pass", "bsw", "k2", "late", "full")
 """Maps that are proportional to −ln(S/S0)."""
 
@@ -71,6 +73,13 @@ def sample_voxels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     chosen = np.zeros(mask.size, dtype=bool)
     chosen[places[:: max(1, places.size // _REFERENCE_VOXELS)]] = True
     return chosen.reshape(mask.shape)
+
+
+def context_length(inputs: InputContract) -> int:
+    """Numbers that a network is told of a series as a whole."""
+    if inputs.features == "curves":
+        return inputs.n_times
+    return inputs.n_times * (2 if inputs.reference_curve else 1) + len(SCALARS)
 
 
 def feature_maps(
@@ -165,7 +174,7 @@ def rescale(
     Parameters
     ----------
     channels : ndarray, shape (..., n_times + len(MAPS), h, w)
-    context : ndarray, shape (n_times + len(SCALARS),)
+    context : ndarray, shape (n_times + len(SCALARS),) or (2 * n_times + len(SCALARS),)
     factor : float
         Old scale over new scale.
     n_times : int
@@ -185,6 +194,7 @@ def rescale(
     channels = channels * factors[:, None, None]
     inside = channels[..., place["brightness"], :, :] > 0
     channels[..., place["noise"], :, :] += np.where(inside, log_factor, np.float32(0))
+    context[n_times + len(SCALARS) :] *= np.float32(factor)
     context[n_times + SCALARS.index("log_scale")] -= log_factor
     context[n_times + SCALARS.index("white_matter_known")] = float(white_matter_known)
     return channels, context

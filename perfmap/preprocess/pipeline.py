@@ -66,8 +66,9 @@ class Prepared:
     scale : float
         Its mean over the brain, trimmed: see `series_scale`.
     time_mapping : TimeMapping
-    context : ndarray, float32, shape (n_times,) or (n_times + number of `perfmap.preprocess.features.SCALARS`,)
-        What a network is told of the series as a whole: which grid points were measured, and the protocol.
+    context : ndarray, float32, shape (`perfmap.preprocess.features.context_length`,)
+        What a network is told of the series as a whole: which grid points were measured, and where it wants them the
+        protocol and the mean curve of tissue that does not leak (zeros where none is found).
     leakage_reference : ndarray, shape (t,), or None
         Mean curve of tissue that does not leak, where the network wants the leakage-corrected map.
     axis : int
@@ -161,6 +162,10 @@ def prepare_series(
         context = np.concatenate([context, protocol_scalars(series, bolus, scale=scale)])
         sample = mend_spikes(log_ratio(curves_of(series.signal, sample_voxels(usable)), bolus), bolus)
         reference = leakage_reference(sample, bolus, time_step=series.time_step)
+    if inputs.reference_curve:
+        curve_of_tissue = np.zeros(series.n_times) if reference is None else reference
+        gridded = time_mapping(curve_of_tissue[None])
+        context = np.concatenate([context, normalise(gridded, np.zeros(1), inputs, scale=scale)[0]])
     if not inputs.scale_invariant:
         notes.append(
             "this model reads intensities divided by the largest of its training data: "
