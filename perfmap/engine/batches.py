@@ -100,9 +100,10 @@ def scramble(batch: Batch, edge: int, rng: np.random.Generator) -> Batch:
     order[movable] = movable[torch.from_numpy(rng.permutation(len(movable)))]
 
     def moved(tensor: Tensor) -> Tensor:
-        pieces = tensor.view(*tensor.shape[:-2], rows, edge, columns, edge).transpose(-3, -2)
-        pieces = pieces.flatten(-4, -3)[..., order, :, :].unflatten(-3, (rows, columns))
-        return pieces.transpose(-3, -2).reshape(tensor.shape)
+        outer = tensor.shape[:-2]
+        pieces = tensor.view(*outer, rows, edge, columns, edge).transpose(-3, -2).flatten(-4, -3)
+        placed = pieces[..., order, :, :].view(*outer, rows, columns, edge, edge)
+        return placed.transpose(-3, -2).reshape(tensor.shape)
 
     fields = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
     return Batch(**{name: t if name == "context" else moved(t) for name, t in fields.items()})

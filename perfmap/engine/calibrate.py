@@ -50,9 +50,9 @@ def calibrate(
 ) -> Uncertainty:
     """Fit what a network's standard deviation is multiplied by, and how far its errors are correlated.
 
-    The factor is the middle, on a logarithmic scale, between those that make one standard deviation cover 68 % and two
-    cover 95 % of the brain's voxels: errors have longer tails than a Gaussian. The length makes 1.96 standard deviations
-    of a lesion's mean cover 95 % of the lesions.
+    The factor is the middle, on a logarithmic scale, between those that make one standard deviation cover 68 % and
+    two cover 95 % of the brain's voxels: errors have longer tails than a Gaussian. The length makes 1.96 standard
+    deviations of a lesion's mean cover 95 % of the lesions.
 
     Parameters
     ----------

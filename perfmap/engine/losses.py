@@ -51,9 +51,7 @@ def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float
     for edge in REGION_EDGES:
         pooled = functional.avg_pool2d(planes, edge, stride=edge // 2, ceil_mode=True)
         share, mean_error, mean_target = pooled.unbind(1)
-        means = (mean_error / share.clamp_min(1e-6)) / (
-            0.5 + 0.5 * mean_target / share.clamp_min(1e-6)
-        )
+        means = (mean_error / share.clamp_min(1e-6)) / (0.5 + 0.5 * mean_target / share.clamp_min(1e-6))
         total = total + (share * means**2).sum() / share.sum().clamp_min(least / (edge // 2) ** 2)
     return total / len(REGION_EDGES)
 

@@ -165,7 +165,9 @@ def prepare_series(
     if inputs.reference_curve:
         curve_of_tissue = np.zeros(series.n_times) if reference is None else reference
         gridded = time_mapping(curve_of_tissue[None])
-        context = np.concatenate([context, normalise(gridded, np.zeros(1), inputs, scale=scale)[0]])
+        context = np.concatenate(
+            [context, normalise(gridded, np.zeros(1, dtype=np.float32), inputs, scale=scale)[0]]
+        )
     if not inputs.scale_invariant:
         notes.append(
             "this model reads intensities divided by the largest of its training data: "

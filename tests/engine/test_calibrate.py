@@ -21,6 +21,7 @@ def test_the_factor_is_that_of_the_errors() -> None:
     rng = np.random.default_rng(0)
     ratios = np.abs(rng.normal(0.0, 1.7, 100_000))
     found = fit_uncertainty(ratios, regions(rng, common=False, true_sd=0.34))
+    assert found.distribution == "laplace"  # what the loss fits
     assert found.sd_factor == pytest.approx(1.7, rel=0.02)
     assert found.correlation_length_mm <= 2.0
 
@@ -34,3 +35,12 @@ def test_errors_that_a_lesion_shares_have_a_long_reach() -> None:
 def test_too_few_lesions_are_refused() -> None:
     with pytest.raises(InputError, match="met 4 lesions"):
         fit_uncertainty(np.ones(10), regions(np.random.default_rng(2), common=True, true_sd=0.1, n=4))
+
+
+def test_tails_are_shared_between_one_and_two_standard_deviations() -> None:
+    rng = np.random.default_rng(3)
+    ratios = np.abs(rng.laplace(0.0, 1.0, 200_000)) / np.sqrt(2.0)
+    factor = fit_uncertainty(ratios, regions(rng, common=False, true_sd=0.2)).sd_factor
+    one, two = (ratios <= factor).mean(), (ratios <= 2 * factor).mean()
+    assert 0.6827 < one < 0.76
+    assert 0.92 < two < 0.9545

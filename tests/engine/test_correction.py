@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from perfmap.engine.predict import PredictConfig, plain_nrcbv, predict
-from perfmap.engine.train_config import default_inputs
+from perfmap.engine.train_config import default_inputs, network_arguments
 from perfmap.models import build_network
 from perfmap.models.card import ModelCard, OutputContract, Uncertainty
 from perfmap.models.checkpoint import Checkpoint
@@ -49,7 +49,7 @@ def series() -> Series:
 
 def test_a_network_that_corrects_nothing_gives_the_conventional_map(series: Series) -> None:
     torch.manual_seed(0)
-    untrained = build_network("voxel-unet", n_times=INPUTS.n_times)
+    untrained = build_network("voxel-unet", **network_arguments(INPUTS))
     prediction = predict(series, checkpoint(untrained), CPU)
     plain = plain_nrcbv(prediction.prepared).array
     clear = prediction.prepared.mask & (plain > 0.5)
@@ -77,7 +77,7 @@ def test_standard_deviation_has_the_maps_scale_and_the_cards_factor(series: Seri
 
 def test_the_same_bytes_on_one_thread_and_on_three(series: Series) -> None:
     torch.manual_seed(1)
-    network = build_network("voxel-unet", n_times=INPUTS.n_times)
+    network = build_network("voxel-unet", **network_arguments(INPUTS))
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.05)
     one, three = (predict(series, checkpoint(network), CPU, threads=n).maps["nrcbv"].array for n in (1, 3))
@@ -110,7 +110,7 @@ class OneAtATime(nn.Module):
 
 def test_where_memory_runs_out_blocks_are_computed_one_by_one(series: Series) -> None:
     torch.manual_seed(1)
-    network = build_network("voxel-unet", n_times=INPUTS.n_times)
+    network = build_network("voxel-unet", **network_arguments(INPUTS))
     scarce = OneAtATime(network)
     maps = [predict(series, checkpoint(one), CPU, threads=3).maps["nrcbv"].array for one in (network, scarce)]
     assert scarce.refused

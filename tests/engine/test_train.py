@@ -13,7 +13,7 @@ from perfmap.engine.dataset import find_patients, split_patients
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.run_folder import LOG
 from perfmap.engine.train import train
-from perfmap.engine.train_config import TrainConfig
+from perfmap.engine.train_config import TrainConfig, default_inputs
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import write_series, write_volume
 from perfmap.io.sidecar import write_json
@@ -203,6 +203,23 @@ def test_training_goes_on_from_the_weights_of_a_checkpoint(cohort: Path, tmp_pat
     resumed = train(again, tmp_path / "b", resume=True)
     assert resumed.training.started_from == card.training.started_from
     assert resumed.training.epochs == 2
+
+
+def test_a_checkpoint_from_before_the_reference_curve_begins_by_ignoring_it(
+    cohort: Path, tmp_path: Path
+) -> None:
+    inputs = default_inputs("voxel-unet").model_copy(update={"matrix": 32, "reference_curve": False})
+    options = {"architecture": "voxel-unet", "arguments": {"widths": [8, 8]}, "epochs": 1}
+    train(config_for(cohort, inputs=inputs, **options), tmp_path / "before")
+    known = inputs.model_copy(update={"reference_curve": True})
+    start = str(tmp_path / "before" / "model")
+    still = {"learning_rate": 1e-9, "weight_decay": 0.0, "start_from": start}
+    train(config_for(cohort, inputs=known, **options, **still), tmp_path / "after")
+    before, after = (load_checkpoint(tmp_path / name / "model").network for name in ("before", "after"))
+    channels, context = torch.rand(1, 48, 32, 32), torch.rand(1, 47)
+    with torch.no_grad():
+        old, new = before(channels, context), after(channels, torch.cat([context, torch.rand(1, 40)], dim=1))
+    assert torch.allclose(old, new, atol=1e-3)
 
 
 def test_a_checkpoint_of_another_kind_is_no_start(cohort: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from perfmap.engine.train_config import default_inputs
 from perfmap.phantom.case import draw_case, series_of, simulate_case
-from perfmap.preprocess.features import MAPS, SCALARS, rescale, sample_voxels
+from perfmap.preprocess.features import MAPS, SCALARS, context_length, rescale, sample_voxels
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series, working_matrix
 from perfmap.series import Series
 
@@ -60,6 +60,23 @@ def test_another_scale_afterwards_is_that_scale_from_the_start(prepared: Prepare
         np.log(2.0 * prepared.scale), abs=1e-5
     )
     assert told[INPUTS.n_times + SCALARS.index("white_matter_known")] == 1.0
+    reference = slice(INPUTS.n_times + len(SCALARS), None)
+    assert np.allclose(told[reference], 0.5 * context[reference])
+
+
+def test_the_reference_curve_is_that_of_tissue_on_the_grid_and_in_the_curves_unit(prepared: Prepared) -> None:
+    curve = prepared.context[INPUTS.n_times + len(SCALARS) :]
+    assert len(curve) == INPUTS.n_times
+    tissue = network_slice(prepared, 1)[0][: INPUTS.n_times, prepared.mask[..., 1]].mean(axis=1)
+    assert np.corrcoef(curve, tissue)[0, 1] > 0.98
+    assert curve.max() == pytest.approx(tissue.max(), rel=0.5)
+
+
+def test_a_contract_without_the_reference_curve_is_told_the_rest(series: Series, prepared: Prepared) -> None:
+    without = INPUTS.model_copy(update={"reference_curve": False})
+    context = prepare_series(series, without).context
+    assert len(context) == context_length(without)
+    assert np.array_equal(context, prepared.context[: len(context)])
 
 
 def test_what_is_not_known_is_said_to_be_unknown(series: Series, prepared: Prepared) -> None:
