@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from perfmap.cli.batch_progress import batch_progress, print_summary
 from perfmap.cli.common import emit_json
-from perfmap.errors import ConfigError, InputError
+from perfmap.errors import ConfigError
 
 if TYPE_CHECKING:
     from perfmap.engine.batch_case import Extra, Job
@@ -89,7 +89,7 @@ def extras_for(
     for name, folder, write in (("figure", figures, _write_figure), ("report", reports, _write_report)):
         if folder is not None:
             if folder.suffix or (folder.exists() and not folder.is_dir()):
-                raise InputError(
+                raise ConfigError(
                     f"--{name} {folder} names a file, wanted a folder as there may be many cases"
                 )
             extras[name] = partial(write, folder)

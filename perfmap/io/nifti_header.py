@@ -69,6 +69,8 @@ def _interpreting(path: Path) -> Iterator[None]:
 
 def _read_header(stream: BinaryIO, path: Path) -> Any:
     block = stream.read(348)
+    if not block:
+        raise InputError(f"{path} is empty; export or copy it again")
     sizes = {int.from_bytes(block[:4], order) for order in ("little", "big")} & set(_HEADERS)
     if len(block) < 348 or not sizes:
         raise InputError(f"{path} is not a NIfTI file; give a .nii or .nii.gz")
