@@ -2,6 +2,7 @@
 
     python -m benchmarks.evidence                       everything; about three quarters of an hour on two idle cores
     python -m benchmarks.evidence --quick               few subjects, to see that it works
+    python -m benchmarks.evidence --share 0.5           half of the subjects
     python -m benchmarks.evidence linearity resolution  these groups alone; the page keeps the others' last results
 
 Simulated series and maps are kept below ``runs/evidence/``, named by a hash of what made them: with new weights
@@ -76,6 +77,9 @@ def main() -> None:
         "groups", nargs="*", metavar="GROUP", help=f"of {' '.join(GROUPS)}; all if none is named"
     )
     parser.add_argument("--quick", action="store_true", help="few subjects")
+    parser.add_argument(
+        "--share", type=float, default=1.0, metavar="F", help="share of a full run's subjects, e.g. 0.5"
+    )
     parser.add_argument("--default", default=DEFAULT_MODEL, help="model that is judged, shipped or a folder")
     parser.add_argument(
         "--models", nargs="*", help="other networks to show; all that are shipped if not given"
@@ -94,11 +98,13 @@ def main() -> None:
     unknown = set(options.groups) - set(GROUPS)
     if unknown:
         parser.error(f"unknown group {', '.join(sorted(unknown))}; wanted some of {' '.join(GROUPS)}")
+    if not 0 < options.share <= 1:
+        parser.error(f"--share {options.share:g} was not understood, wanted a number above 0 and at most 1")
     pool = open_pool(options.workers)
     run = run_of(options, pool)
     for name in options.groups or GROUPS:
         began = time.monotonic()
-        result = replace(GROUPS[name].measure(run), quick=run.quick)
+        result = replace(GROUPS[name].measure(run), quick=run.quick, share=run.share)
         if options.reuse:
             result.notes.append(REUSED)
         write_json(plain(result), run.results / f"{name}.json", overwrite=True)
@@ -118,6 +124,7 @@ def run_of(options: argparse.Namespace, pool: ProcessPoolExecutor | None) -> Run
     wanted = {name: card for name, card in cards.items() if card.outputs.quantity == "nrcbv"}
     return Run(
         quick=options.quick,
+        share=options.share,
         setup=Setup(
             models=tuple((name, card.sha256) for name, card in wanted.items()),
             conventional=tuple(m for m in CONVENTIONAL if m not in SLOW or not options.quick),

@@ -28,7 +28,13 @@ Research use only. All of it is simulated, but for the row of the real slice: fi
 def page_of(groups: Sequence[tuple[ModuleType, Result]], run: Run, *, missing: Sequence[ModuleType]) -> str:
     """The whole page as Markdown; `missing` are the groups that were never run."""
     quick = [module.TITLE for module, result in groups if result.quick]
+    part = [
+        f"{module.TITLE} ({100 * result.share:.0f} %)"
+        for module, result in groups
+        if result.share < 1 and not result.quick
+    ]
     mode = f" From a **quick run** (few subjects, rough figures): {', '.join(quick)}." if quick else ""
+    mode += f" From a **share of the subjects** of a full run: {', '.join(part)}." if part else ""
     if missing:
         mode += f" **Not measured yet**: {', '.join(module.TITLE for module in missing)}."
     networks = ", ".join(f"`{name}`" + (" (default)" if name == run.default else "") for name in run.networks)

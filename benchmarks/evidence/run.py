@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,12 +90,15 @@ class Result:
         One sentence each, below the tables.
     quick : bool
         Whether it comes from a quick run.
+    share : float
+        Share of a full run's subjects that it took.
     """
 
     figures: dict[str, dict[str, float]]
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     quick: bool = False
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,8 @@ class Run:
     ----------
     quick : bool
         Few subjects: to see that everything works.
+    share : float
+        Share of a full run's subjects, where it is not quick.
     setup : Setup
     ap_models : tuple of str
         Shipped models that give CaPTk's ap-rCBV instead of nrCBV.
@@ -118,6 +124,7 @@ class Run:
     """
 
     quick: bool
+    share: float
     setup: Setup
     ap_models: tuple[str, ...]
     default: str
@@ -137,7 +144,7 @@ class Run:
 
     def few(self, full: int, quick: int) -> int:
         """How many of something this run takes."""
-        return quick if self.quick else full
+        return quick if self.quick else min(full, max(quick, ceil(self.share * full)))
 
     def each(self, work: Callable[[Item, Setup], Answer], items: Sequence[Item], title: str) -> list[Answer]:
         """`work(item, setup)` of every item, in worker processes, in order, with progress on stderr."""
@@ -190,10 +197,11 @@ def plain(result: Result) -> dict[str, Any]:
         "tables": [{"title": t.title, "rows": list(t.rows.items()), "form": t.form} for t in result.tables],
         "notes": result.notes,
         "quick": result.quick,
+        "share": result.share,
     }
 
 
 def restored(content: dict[str, Any]) -> Result:
     """The result that `plain` wrote down."""
     tables = [Table(t["title"], dict(t["rows"]), t["form"]) for t in content["tables"]]
-    return Result(content["figures"], tables, content["notes"], content["quick"])
+    return Result(content["figures"], tables, content["notes"], content["quick"], content.get("share", 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,7 @@ def groups() -> list[tuple[types.ModuleType, Result]]:
 
 def run() -> Run:
     setup = Setup(models=(("net", "0"),), conventional=(), store=None, code=Code("", "", ""))
-    return Run(True, setup, ap_models=(), default="net", pool=None, in_vivo=None, results=Path())
+    return Run(True, 1.0, setup, ap_models=(), default="net", pool=None, in_vivo=None, results=Path())
 
 
 def test_the_page_says_met_and_missed() -> None:
@@ -173,3 +174,10 @@ def test_results_survive_being_written_down() -> None:
     again = restored(plain(result))
     assert again == result
     assert list(again.tables[0].rows) == ["z", "a"]
+
+
+@pytest.mark.parametrize(("share", "wanted"), [(1.0, 40), (0.5, 20), (0.01, 6)])
+def test_a_share_of_a_run_lies_between_a_quick_and_a_full_one(share: float, wanted: int) -> None:
+    taken = replace(run(), quick=False, share=share)
+    assert taken.few(40, 6) == wanted
+    assert taken.few(1, 3) == 1  # every third of a list in quick runs: all of it here
