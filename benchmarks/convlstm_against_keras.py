@@ -27,8 +27,10 @@ def perfmap_step(batch: int) -> Callable[[], None]:
     """One step of training perfmap's network."""
     import torch
 
+    from perfmap.engine.memory import keep_freed_memory
     from perfmap.models import build_network
 
+    keep_freed_memory()  # as perfmap train does
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = build_network("convlstm", widths=WIDTHS, n_bottleneck=BOTTLENECK)

@@ -17,6 +17,7 @@ from perfmap.engine.batches import Batch, batches, to_tensors
 from perfmap.engine.calibrate import calibrate
 from perfmap.engine.dataset import Stack
 from perfmap.engine.losses import correction_loss, weighted_mse
+from perfmap.engine.memory import keep_freed_memory
 from perfmap.engine.processes import Processes, share_statistics, together
 from perfmap.engine.run_folder import (
     RunState,
@@ -89,6 +90,7 @@ def train(
     InputError
         If the data cannot be used.
     """
+    keep_freed_memory()
     with together(device) as processes:
         if config.batch < processes.n:
             raise ConfigError(
