@@ -220,6 +220,11 @@ def _volume(prepared: Prepared, slices: Sequence[int], planes: FloatArray) -> Fl
     return np.moveaxis(volume, 0, prepared.axis)
 
 
+def first_look(filled: Sequence[int]) -> list[int]:
+    """The slices at which a network that looks twice looks first: at most eight, spread over those that hold brain."""
+    return [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, _FIRST_LOOK).round().astype(int))]
+
+
 def _white_matter_by_network(
     network: torch.nn.Module,
     prepared: Prepared,
@@ -229,7 +234,7 @@ def _white_matter_by_network(
     kept: dict[int, SliceInput],
 ) -> WhiteMatter | None:
     """White matter as the network sees it at a first look at some slices; the estimate by shape if it sees none."""
-    few = [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, _FIRST_LOOK).round().astype(int))]
+    few = first_look(filled)
 
     def read(k: int) -> SliceInput:
         return kept.setdefault(k, network_slice(prepared, k))
