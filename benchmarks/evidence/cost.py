@@ -26,8 +26,8 @@ FIGURES = (
 )
 INTRO = """A series of 20 slices of 128 × 128 and 45 volumes in memory, brain mask given. *Prediction alone*:
 the network and the preparation of its inputs, slice by slice; with the first look at eight slices for networks that
-look twice (once to find white matter, once in its units). The best of several runs, as other work on the machine only ever slows
-them down."""
+look twice (once to find white matter, once in its units). The best of several runs, as other work on the machine
+only ever slows them down."""
 REPEATS = 5
 
 
