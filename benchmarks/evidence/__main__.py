@@ -100,6 +100,8 @@ def main() -> None:
         parser.error(f"unknown group {', '.join(sorted(unknown))}; wanted some of {' '.join(GROUPS)}")
     if not 0 < options.share <= 1:
         parser.error(f"--share {options.share:g} was not understood, wanted a number above 0 and at most 1")
+    if options.quick and options.share < 1:
+        parser.error("--quick takes few subjects by itself; leave out --share")
     pool = open_pool(options.workers)
     run = run_of(options, pool)
     for name in options.groups or GROUPS:

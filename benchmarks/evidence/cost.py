@@ -45,7 +45,7 @@ def measure(run: Run) -> Result:
         slices = filled_slices(prepared.mask, prepared.axis)
         looks = [slices] if inputs.features == "curves" else [first_look(slices), slices]
         alone, whole = [], []
-        for _ in range(run.few(REPEATS, 2)):
+        for _ in range(run.setting(REPEATS, 2)):
             began = time.perf_counter()
             read = cache(
                 lambda k, prepared=prepared: network_slice(prepared, k)

@@ -54,7 +54,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 def measure(run: Run) -> Result:
     """Read lesions and grey matter of every subject under every protocol."""
     subjects = run.few(4, 2)
-    protocols = list(PROTOCOLS)[:: run.few(1, 3)]
+    protocols = list(PROTOCOLS)[:: run.setting(1, 3)]
     jobs = [(number, name) for number in range(subjects) for name in protocols]
     read = dict(zip(jobs, run.each(_regions, jobs, TITLE), strict=True))
     complete = [n for n in range(subjects) if all(read[n, p] is not None for p in protocols)]

@@ -143,8 +143,12 @@ class Run:
         return (*self.networks, *self.setup.conventional, *CHEATS)
 
     def few(self, full: int, quick: int) -> int:
-        """How many of something this run takes."""
+        """How many subjects this run takes."""
         return quick if self.quick else min(full, max(quick, ceil(self.share * full)))
+
+    def setting(self, full: int, quick: int) -> int:
+        """A number that does not depend on the share: slices of a subject, repeats."""
+        return quick if self.quick else full
 
     def each(self, work: Callable[[Item, Setup], Answer], items: Sequence[Item], title: str) -> list[Answer]:
         """`work(item, setup)` of every item, in worker processes, in order, with progress on stderr."""

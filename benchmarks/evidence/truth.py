@@ -33,7 +33,7 @@ def measure(run: Run) -> Result:
     if run.quick:
         names = ["plain", "t1-leak", "moving", "ood-te"]
     n = run.few(3, 1)
-    jobs = [(regime, number, run.few(10, 4)) for regime in names for number in range(n)]
+    jobs = [(regime, number, run.setting(10, 4)) for regime in names for number in range(n)]
     scored = run.each(_score, jobs, TITLE)
     found: dict[str, list[dict[str, dict[str, float]]]] = {}
     refused = []

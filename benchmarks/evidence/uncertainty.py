@@ -30,7 +30,7 @@ def measure(run: Run) -> Result:
     if not any(checkpoint_of(name).card.outputs.uncertainty for name in run.networks):
         return Result({}, [], ["Not available: no shipped network states a standard deviation."])
     names = ["plain", "ood-te"] if run.quick else [name for name in REGIMES if name != "training"]
-    voxels = [(regime, n, run.few(10, 4)) for regime in names for n in range(run.few(3, 1))]
+    voxels = [(regime, n, run.setting(10, 4)) for regime in names for n in range(run.few(3, 1))]
     lesions = [("linearity-lesions", n, 6) for n in range(run.few(40, 6))]
     read = dict(zip([*voxels, *lesions], run.each(_coverage, [*voxels, *lesions], TITLE), strict=True))
 

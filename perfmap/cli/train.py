@@ -138,6 +138,7 @@ def train(
     start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
 
     from perfmap.cli.training_progress import training_progress
+    from perfmap.engine.memory import keep_freed_memory
     from perfmap.engine.processes import is_first_process
     from perfmap.engine.train import train as run_training
     from perfmap.engine.train_config import SIMULATOR, TrainConfig, default_inputs
@@ -188,6 +189,7 @@ def train(
         scrambled=scrambled,
         workers=workers,
     )
+    keep_freed_memory()
     folder = output or Path("runs") / config.name
     quiet = quiet or not is_first_process()
     if data is None and not quiet:

@@ -78,7 +78,7 @@ def batches(
 
 
 def scramble(batch: Batch, edge: int, rng: np.random.Generator) -> Batch:
-    """One slice cut into square pieces that change places inside of the brain, the truth with them.
+    """One slice cut into square pieces, of which those that are all brain change places, the truth with them.
 
     Where a voxel lies and what surrounds it then say nothing of its CBV: a network must read the curve. Slices whose
     matrix cannot be cut so stay whole.
@@ -94,15 +94,15 @@ def scramble(batch: Batch, edge: int, rng: np.random.Generator) -> Batch:
     if h % edge or w % edge:
         return batch
     rows, columns = h // edge, w // edge
-    brain = nn.functional.avg_pool2d(batch.inside[None], edge)[0, 0].flatten() > 0
+    brain = nn.functional.avg_pool2d(batch.inside[None], edge)[0].flatten() == 1
     movable = torch.nonzero(brain)[:, 0]
     order = torch.arange(rows * columns)
     order[movable] = movable[torch.from_numpy(rng.permutation(len(movable)))]
 
     def moved(tensor: Tensor) -> Tensor:
         outer = tensor.shape[:-2]
-        pieces = tensor.view(*outer, rows, edge, columns, edge).transpose(-3, -2).flatten(-4, -3)
-        placed = pieces[..., order, :, :].view(*outer, rows, columns, edge, edge)
+        pieces = tensor.reshape(*outer, rows, edge, columns, edge).transpose(-3, -2).flatten(-4, -3)
+        placed = pieces[..., order, :, :].reshape(*outer, rows, columns, edge, edge)
         return placed.transpose(-3, -2).reshape(tensor.shape)
 
     fields = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}

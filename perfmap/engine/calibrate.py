@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from perfmap.engine.dataset import VALIDATION, as_registered
+from perfmap.engine.losses import LIKELIHOOD
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.errors import InputError
 from perfmap.metrics import sd_of_mean
@@ -57,7 +58,7 @@ def calibrate(
     Parameters
     ----------
     checkpoint : Checkpoint
-        Of a network that gives a standard deviation; what its card says of it is not used.
+        As training leaves it (`perfmap.engine.losses`); what its card says of its standard deviation is not used.
     n_subjects, n_slices : int
         Simulated subjects of the validation part, and slices of each.
     seed : int
@@ -75,7 +76,7 @@ def calibrate(
     InputError
         If there are fewer than five lesions.
     """
-    raw = Uncertainty(distribution="laplace", correlation_length_mm=0.0)
+    raw = Uncertainty(distribution=LIKELIHOOD, correlation_length_mm=0.0)
     outputs = checkpoint.card.outputs.model_copy(update={"uncertainty": raw})
     plain = Checkpoint(checkpoint.card.model_copy(update={"outputs": outputs}), checkpoint.network)
     ratios: list[NDArray[np.float32]] = []
@@ -126,7 +127,7 @@ def fit_uncertainty(ratios: NDArray[np.floating], regions: list[Region]) -> Unce
     one, two = np.quantile(ratios, (ONE_SIGMA, TWO_SIGMA))
     factor = float(np.sqrt(one * two / 2.0))
     return Uncertainty(
-        distribution="laplace",
+        distribution=LIKELIHOOD,
         sd_factor=round(factor, 4),
         correlation_length_mm=_fit_length(regions, factor),
     )

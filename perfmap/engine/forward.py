@@ -12,6 +12,7 @@ from torch import nn
 
 from perfmap.engine.threads import one_thread_each
 from perfmap.errors import is_out_of_memory
+from perfmap.models.card import InputContract
 from perfmap.preprocess.features import rescale
 from perfmap.preprocess.pipeline import Prepared, network_slice
 from perfmap.preprocess.resample import brain_box, from_matrix
@@ -69,6 +70,11 @@ def run_network(
     with one_thread_each():
         images = _side_by_side(run, blocks, threads, on_slice)
         return np.concatenate(images or _side_by_side(run, blocks, 1, on_slice))
+
+
+def memory_layout(inputs: InputContract) -> torch.memory_format:
+    """The layout in memory in which a network is fastest; those over time have weights that know no other."""
+    return torch.channels_last if inputs.features == "curves+maps" else torch.contiguous_format
 
 
 def _side_by_side(
@@ -129,8 +135,8 @@ def _run_block(
             n_times=inputs.n_times,
             white_matter_known=True,
         )
-    # The layout in which the default network is fastest; one slice at a time stays in the processor's cache.
-    layout = torch.channels_last if inputs.features == "curves+maps" else torch.contiguous_format
+    layout = memory_layout(inputs)
+    # One slice at a time stays in the processor's cache.
     at_once = 1 if device.type == "cpu" else _BLOCK
     parts = [channels[i : i + at_once] for i in range(0, len(channels), at_once)]
     output = np.concatenate([_through(network, part, context, device, layout) for part in parts])

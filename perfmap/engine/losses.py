@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,8 +18,10 @@ SD_WEIGHT, WHITE_WEIGHT, REGION_WEIGHT = 0.1, 0.3, 2.0
 """Weights of the likelihood, of white matter and of regional means beside the error of the map."""
 REGION_EDGES = (4, 8, 16)
 """Edges of the windows whose means are compared, pixels."""
-FEW_LESIONS = 400.0
-"""Pixels of lesion in a batch below which their regional means weigh less."""
+FEW_LESIONS = 50.0
+"""Pixels of lesion a slice, in the mean of a batch, below which their regional means weigh less."""
+LIKELIHOOD: Literal["laplace"] = "laplace"
+"""What the scale of the error is fitted by, as `perfmap.models.card.Uncertainty` names it."""
 
 
 def weighted_mse(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -32,10 +36,12 @@ def huber(error: Tensor, limit: Tensor) -> Tensor:
 
 
 def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float = 1.0) -> Tensor:
-    """Mean squared relative error of regional means, over windows of several sizes.
+    """Mean square of regional errors, over windows of several sizes.
 
-    The error of a voxel is mostly noise, that of a mean over a region is mostly bias: a small lesion that is pulled
-    towards its surroundings, leakage, the scale. A squared error of voxels hardly sees it; people read means.
+    The error of a window is the mean error over 0.5 + 0.5 · its mean target: relative where CBV is high, absolute where
+    it is low. Windows count by the pixels in them that are of the kind. The error of a voxel is mostly noise, that of a
+    mean over a region is mostly bias: a small lesion that is pulled towards its surroundings, leakage, the scale. A
+    squared error of voxels hardly sees it; people read means.
 
     Parameters
     ----------
@@ -49,7 +55,9 @@ def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float
     planes = torch.stack([kind, kind * error, kind * target], dim=1)  # (b, 3, h, w)
     total = error.new_zeros(())
     for edge in REGION_EDGES:
-        pooled = functional.avg_pool2d(planes, edge, stride=edge // 2, ceil_mode=True)
+        pooled = functional.avg_pool2d(
+            planes, edge, stride=edge // 2, ceil_mode=True, divisor_override=edge**2
+        )
         share, mean_error, mean_target = pooled.unbind(1)
         means = (mean_error / share.clamp_min(1e-6)) / (0.5 + 0.5 * mean_target / share.clamp_min(1e-6))
         total = total + (share * means**2).sum() / share.sum().clamp_min(least / (edge // 2) ** 2)
@@ -66,11 +74,11 @@ def correction_loss(
     white: Tensor,
     inside: Tensor,
 ) -> Tensor:
-    """Loss of a network that gives map, logarithm of its standard deviation, and logit of white matter.
+    """Loss of a network that gives map, logarithm of the scale of its error, and logit of white matter.
 
-    Errors of voxels and of regional means (lesions, white matter and other tissue apart) are added. The standard
-    deviation is fitted to the errors as they are (Laplace likelihood: errors have long tails); its gradient does not
-    reach the map, or the network would give up the pixels that it finds hard.
+    Errors of voxels and of regional means (lesions, white matter and other tissue apart) are added. The scale is fitted
+    to the errors as they are (Laplace likelihood, as they have long tails: it becomes the mean absolute error); its
+    gradient does not reach the map, or the network would give up the pixels that it finds hard.
 
     Parameters
     ----------
@@ -84,16 +92,16 @@ def correction_loss(
     inside : Tensor, shape (b, h, w)
         1 in the brain.
     """
-    value, log_sd, logit = output.unbind(1)
+    value, log_scale, logit = output.unbind(1)
     total = weight.sum().clamp_min(1.0)
     limit = torch.where(tissue, HUBER_TISSUE, HUBER_OTHER)
     error = huber(value - target, limit)
-    likelihood = (value - target).abs().detach() * torch.exp(-log_sd) + log_sd
+    likelihood = (value - target).abs().detach() * torch.exp(-log_scale) + log_scale
     entropy = functional.binary_cross_entropy_with_logits(logit, white, reduction="none")
     count = inside.sum().clamp_min(1.0)
     normal = tissue & ~lesion
     regions = (
-        regional_error(value - target, target, lesion & tissue, least=FEW_LESIONS)
+        regional_error(value - target, target, lesion & tissue, least=FEW_LESIONS * len(target))
         + regional_error(value - target, target, normal & (white > 0.5))
         + regional_error(value - target, target, normal & (white <= 0.5))
     )

@@ -14,6 +14,7 @@ _PER_SERIES = 1.6  # peak over the size of the series in float32, see docs/batch
 _BESIDE = 250e6  # bytes: activations of the network, maps
 _SHARE = 0.8  # of what is free
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_OLDER_LIMIT = 2**25  # bytes: what glibc before 2.35 takes at the most
 
 
 def memory_needed(case: Case) -> float:
@@ -54,8 +55,8 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-        mallopt(parameter, 2**31 - 1)
+    if mallopt(_M_MMAP_THRESHOLD, 2**31 - 1) or mallopt(_M_MMAP_THRESHOLD, _OLDER_LIMIT):
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _of_machine() -> float:

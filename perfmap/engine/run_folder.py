@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from perfmap.errors import ConfigError, ModelError
 from perfmap.models.card import LossCurve
 
 CONFIG, LOG, STATE, PROGRESS = "config.json", "log.csv", "state.safetensors", "state.json"
+STACKS = "stacks"  # subjects that are kept to be seen again
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Scores:
     Attributes
     ----------
     loss : float
-        Weighted mean squared error, as in training.
+        What training minimises.
     mae : float
         Mean absolute error over the brain, unit of the target.
     nrmse_tissue : float
@@ -60,6 +62,7 @@ def begin_folder(config: TrainConfig, folder: Path, *, resume: bool, write: bool
                 f"{folder} holds a training run already; go on with --resume, or choose another folder"
             )
         if write:
+            shutil.rmtree(folder / STACKS, ignore_errors=True)  # of a run that ended before its first epoch
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
         return

@@ -16,10 +16,11 @@ import perfmap
 from perfmap.engine.batches import Batch, batches, to_tensors
 from perfmap.engine.calibrate import calibrate
 from perfmap.engine.dataset import Stack
+from perfmap.engine.forward import memory_layout
 from perfmap.engine.losses import correction_loss, weighted_mse
-from perfmap.engine.memory import keep_freed_memory
 from perfmap.engine.processes import Processes, share_statistics, together
 from perfmap.engine.run_folder import (
+    STACKS,
     RunState,
     Scores,
     begin_folder,
@@ -90,7 +91,6 @@ def train(
     InputError
         If the data cannot be used.
     """
-    keep_freed_memory()
     with together(device) as processes:
         if config.batch < processes.n:
             raise ConfigError(
@@ -116,7 +116,7 @@ def _train(
     begin_folder(config, folder, resume=resume, write=processes.is_first)
     processes.wait()
 
-    source = open_source(config, folder / "stacks", processes)
+    source = open_source(config, folder / STACKS, processes)
     inputs = source.inputs
     network = build_network(config.architecture, **network_arguments(inputs), **config.arguments)
     # A run that goes on has its own weights: the checkpoint it began with may be gone, or another by now.
@@ -124,7 +124,8 @@ def _train(
     started_from = read_card(kept).training.started_from if kept else _begin_with(network, config, inputs)
     if processes.n > 1:
         network = share_statistics(network)
-    network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_layout(inputs)
+    network = network.to(where, memory_format=layout)  # type: ignore[call-overload]
     average = _copy_state(network)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -157,9 +158,7 @@ def _train(
                 _set_learning_rate(optimiser, _scheduled(config, state.learning_rate, share))
                 with torch.autocast(where.type, dtype=torch.bfloat16, enabled=use_bf16):
                     predicted = network(
-                        batch.channels[processes.rank :: processes.n].to(
-                            where, memory_format=torch.channels_last
-                        ),
+                        batch.channels[processes.rank :: processes.n].to(where, memory_format=layout),
                         batch.context[processes.rank :: processes.n].to(where),
                     )
                 loss = _loss(processes.join(predicted.float(), len(batch.target)), batch, where)
@@ -233,34 +232,27 @@ def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) 
     before = load_checkpoint(find_checkpoint(config.start_from))
     card = before.card
     weights = before.network.state_dict()
-    if inputs.reference_curve and not card.inputs.reference_curve:
-        card, weights = _with_reference_curve(card, weights, inputs)
-    arguments = {**network_arguments(inputs), **config.arguments}
+    # A checkpoint from before there was a reference curve may begin a run that reads it.
+    alike = inputs.model_copy(
+        update={"reference_curve": inputs.reference_curve and card.inputs.reference_curve}
+    )
     for what, found, wanted in (
         ("architecture", card.architecture, config.architecture),
-        ("arguments", card.arguments, arguments),
+        ("arguments", card.arguments, {**network_arguments(alike), **config.arguments}),
         ("target", card.outputs.quantity, config.target),
-        ("inputs", card.inputs.model_dump(), inputs.model_dump()),
+        ("inputs", card.inputs.model_dump(), alike.model_dump()),
     ):
         if found != wanted:
             raise ConfigError(
                 f"model '{card.name}' cannot be the start of this run: its {what} are {found}, the run's {wanted}; "
                 "give the same options as it was trained with, or start from random weights"
             )
+    if alike != inputs:
+        told = weights["context.weight"]
+        added = told.new_zeros(len(told), context_length(inputs) - told.shape[1])
+        weights["context.weight"] = torch.cat([told, added], dim=1)  # it is given no weight yet
     network.load_state_dict(weights)
     return StartingPoint(name=card.name, sha256=card.sha256)
-
-
-def _with_reference_curve(
-    card: ModelCard, weights: dict[str, Tensor], inputs: InputContract
-) -> tuple[ModelCard, dict[str, Tensor]]:
-    """A checkpoint from before there was a reference curve, as one that reads it and gives it no weight."""
-    told = weights["context.weight"]
-    added = told.new_zeros(len(told), context_length(inputs) - told.shape[1])
-    known = card.inputs.model_copy(update={"reference_curve": True})
-    arguments = card.arguments | network_arguments(known)
-    card = card.model_copy(update={"inputs": known, "arguments": arguments})
-    return card, weights | {"context.weight": torch.cat([told, added], dim=1)}
 
 
 def network_gives_sd(inputs: InputContract) -> bool:
@@ -315,7 +307,7 @@ def evaluate(
     for stack in processes.share(stacks):
         batch = to_tensors(stack, np.arange(len(stack)), config)
         output = network(
-            batch.channels.to(device, memory_format=torch.channels_last), batch.context.to(device)
+            batch.channels.to(device, memory_format=memory_layout(config.inputs)), batch.context.to(device)
         )
         output, target, weight = output.float().cpu(), batch.target, batch.weight
         tissue = torch.from_numpy(stack.tissue)

@@ -73,22 +73,22 @@ class InputContract(_Frozen):
 
     @model_validator(mode="after")
     def _reference_curve_belongs_to_the_maps(self) -> InputContract:
-        if self.reference_curve and self.features != "curves+maps":
-            raise ValueError("reference_curve is read beside the maps, with features 'curves+maps' only")
+        if self.reference_curve and (self.features != "curves+maps" or self.normalisation != "log-ratio"):
+            raise ValueError("reference_curve is read beside the maps: features 'curves+maps', 'log-ratio'")
         return self
 
 
 class Uncertainty(_Frozen):
     """How the second channel of a network's output becomes a standard deviation.
 
-    The network gives (b, 2, h, w): the map, and the natural logarithm of the standard deviation in the map's own
-    scale, before both are divided by the level of white matter.
+    The network's second channel is the natural logarithm of the scale of its error, in the map's own scale, before both
+    are divided by the level of white matter.
 
     Attributes
     ----------
     distribution : {"gaussian", "laplace"}
-        Likelihood that the network was trained with. ``laplace``: the second channel is the logarithm of the scale b,
-        and the standard deviation is √2·b.
+        Likelihood that the network was trained with. ``gaussian``: the scale is the standard deviation; ``laplace``: it
+        is b, and the standard deviation is √2·b.
     sd_factor : float
         What the standard deviation is multiplied by to cover as it should; fitted on the validation part.
     correlation_length_mm : float

@@ -95,7 +95,7 @@ class VoxelUNet(nn.Module):
         Returns
         -------
         Tensor, shape (b, 3, h, w)
-            The map (never negative), the logarithm of the scale b of its error, and the logit of normal-appearing
+            The map (never negative), the logarithm of the scale of its error, and the logit of normal-appearing
             white matter.
         """
         h, w = channels.shape[-2:]

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from perfmap.engine.batches import Batch, scramble
+from perfmap.engine.batches import Batch, batches, scramble
+from perfmap.engine.dataset import Stack
+from perfmap.engine.train_config import TrainConfig
 
 
 def one_slice() -> Batch:
@@ -34,7 +36,7 @@ def test_pieces_change_places_and_take_everything_with_them(edge: int) -> None:
     assert torch.equal(moved.weight, moved.target + 1)
     assert torch.equal(moved.tissue, moved.target % 2 > 0)
     assert torch.equal(moved.context, batch.context)
-    assert torch.equal(moved.inside, batch.inside)  # pieces of the brain stay in the brain
+    assert torch.equal(moved.inside, batch.inside)
     outside = batch.inside == 0
     assert torch.equal(moved.target[outside], batch.target[outside])
     corners = moved.target[0, ::edge, ::edge]
@@ -44,3 +46,39 @@ def test_pieces_change_places_and_take_everything_with_them(edge: int) -> None:
 def test_a_matrix_that_cannot_be_cut_stays_whole() -> None:
     batch = one_slice()
     assert scramble(batch, 7, np.random.default_rng(0)) is batch
+
+
+def test_pieces_at_the_edge_of_the_brain_stay() -> None:
+    batch = one_slice()
+    batch.inside[:, 4] = 0.0  # the first row of pieces of 4 is no longer all brain
+    moved = scramble(batch, 4, np.random.default_rng(0))
+    assert torch.equal(moved.inside, batch.inside)
+    assert torch.equal(moved.target[:, :8], batch.target[:, :8])
+    assert not torch.equal(moved.target[:, 8:12], batch.target[:, 8:12])
+
+
+def test_training_scrambles_the_share_that_it_is_told() -> None:
+    number = np.arange(16 * 16, dtype=np.float16).reshape(1, 16, 16)
+    stack = Stack(
+        curves=number[:, None].repeat(20, axis=1),
+        valid=np.ones(20, dtype=np.float32),
+        target=number,
+        coverage=np.ones_like(number),
+        tissue=number >= 0,
+        lesion=number < 0,
+        white=number < 0,
+        white_level=0.0,
+    )
+
+    def target(share: float) -> torch.Tensor:
+        config = TrainConfig(
+            name="x", architecture="unet-gru", batch=1, target_limit=None, scrambled=share, balanced=False
+        )
+        (batch,) = batches([stack], config, np.random.default_rng(3), 1)
+        return batch.target
+
+    whole = torch.from_numpy(number.astype(np.float32))
+    assert any(torch.equal(target(0.0), image) for image in (whole, whole.flip(-2)))
+    moved = target(1.0)
+    assert not any(torch.equal(moved, image) for image in (whole, whole.flip(-2)))
+    assert torch.equal(moved.flatten().sort().values, whole.flatten())

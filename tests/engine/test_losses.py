@@ -46,8 +46,44 @@ def test_few_pixels_weigh_less_and_none_weigh_nothing() -> None:
     assert 0.0 < few < float(regional_error(error, target, lesion))
 
 
-def test_the_likelihood_is_best_where_the_scale_is_the_mean_error_and_leaves_the_map_alone() -> None:
-    torch.manual_seed(1)
+def total(output: Tensor, *, lesion: Tensor, weight: float = 1.0) -> Tensor:
+    """Loss against a truth of 1 in tissue."""
+    ones = torch.ones(1, EDGE, EDGE)
+    white = torch.zeros(1, EDGE, EDGE)
+    return correction_loss(
+        output, ones, weight * ones, tissue=everywhere(), lesion=lesion, white=white, inside=ones
+    )
+
+
+@pytest.mark.parametrize("in_lesion", [True, False])
+def test_a_bias_costs_more_than_noise_of_the_same_square_in_lesions_and_beside(in_lesion: bool) -> None:
+    where = torch.zeros(1, EDGE, EDGE, dtype=torch.bool)
+    where[0, :16] = True
+    lesion = where if in_lesion else ~where
+    sign = torch.ones(1, EDGE, EDGE)
+    sign[..., ::2] = -1.0
+    costs = []
+    for error in (torch.full((1, EDGE, EDGE), 0.4), 0.4 * sign):
+        output = torch.zeros(1, 3, EDGE, EDGE)
+        output[:, 0] = 1.0 + torch.where(where, error, 0.0)
+        costs.append(float(total(output, lesion=lesion)))
+    assert costs[0] > costs[1] + 0.1
+
+
+def test_the_map_learns_nothing_from_the_likelihood() -> None:
+    output = torch.rand(1, 3, EDGE, EDGE, requires_grad=True)
+    ones = torch.ones(1, EDGE, EDGE)
+    nowhere = torch.zeros(1, EDGE, EDGE, dtype=torch.bool)
+    loss = correction_loss(
+        output, ones, 0 * ones, tissue=nowhere, lesion=nowhere, white=0 * ones, inside=ones
+    )
+    loss.backward()
+    assert output.grad is not None
+    assert (output.grad[:, 0] == 0).all()
+    assert (output.grad[:, 1] != 0).all()
+
+
+def test_the_likelihood_is_best_where_the_scale_is_the_mean_error() -> None:
     errors = torch.from_numpy(np.random.default_rng(0).laplace(0.0, 0.4, (1, EDGE, EDGE))).float()
     output = torch.zeros(1, 3, EDGE, EDGE)
     output[:, 0] = errors
