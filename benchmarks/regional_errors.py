@@ -1,0 +1,88 @@
+"""Errors of voxels and of regions on validation subjects, for the integrals and for networks that correct them.
+
+    python benchmarks/regional_errors.py voxel-unet runs/mine/model --subjects 12 --seed 41
+
+The subjects are those that a training run with that seed is validated on; maps are in units of the true white
+matter, so that only what a network does to the series is compared. The regional error is
+`perfmap.engine.losses.regional_error`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perfmap.engine.batches import Batch, to_tensors
+from perfmap.engine.dataset import VALIDATION, Stack, simulated_stack
+from perfmap.engine.losses import FEW_LESIONS, regional_error
+from perfmap.engine.train_config import TrainConfig, default_inputs
+from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
+from perfmap.preprocess.features import MAPS, context_length
+
+INPUTS = default_inputs("voxel-unet")
+CONFIG = TrainConfig(name="errors", architecture="voxel-unet", inputs=INPUTS)
+Method = Callable[[Batch], Tensor]
+
+
+def integral(name: str) -> Method:
+    """A conventional map among the network's inputs."""
+    return lambda batch: batch.channels[:, INPUTS.n_times + MAPS.index(name)]
+
+
+def network(model: str) -> Method:
+    """The map of a checkpoint, which may be from before there was a reference curve."""
+    checkpoint = load_checkpoint(find_checkpoint(model))
+    n_told = context_length(checkpoint.card.inputs)
+    return lambda batch: checkpoint.network(batch.channels, batch.context[:, :n_told])[:, 0]
+
+
+@torch.inference_mode()
+def errors(method: Method, stacks: list[Stack]) -> list[float]:
+    """NRMSE of tissue, then the regional errors of lesions, white matter and other tissue, mean of the subjects."""
+    squared = reference = 0.0
+    regions = []
+    for stack in stacks:
+        batch = to_tensors(stack, np.arange(len(stack)), CONFIG)
+        error, normal, white = method(batch) - batch.target, batch.tissue & ~batch.lesion, batch.white > 0.5
+        squared += float((error[batch.tissue] ** 2).sum())
+        reference += float((batch.target[batch.tissue] ** 2).sum())
+        few = FEW_LESIONS * len(stack)
+        regions.append(
+            [
+                float(regional_error(error, batch.target, batch.lesion & batch.tissue, least=few)),
+                float(regional_error(error, batch.target, normal & white)),
+                float(regional_error(error, batch.target, normal & ~white)),
+            ]
+        )
+    return [(squared / reference) ** 0.5, *np.mean(regions, axis=0).tolist()]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", default=["voxel-unet"])
+    parser.add_argument("--subjects", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=41)
+    options = parser.parse_args()
+    stacks = [
+        simulated_stack(INPUTS, seed=options.seed, part=VALIDATION, index=i, n_slices=6)
+        for i in range(options.subjects)
+    ]
+    methods = {"first pass": integral("first_pass"), "BSW": integral("bsw")}
+    methods |= {name: network(name) for name in options.models}
+    print(
+        "| | NRMSE of tissue | regional error, lesions | white matter | other tissue |\n|---|---|---|---|---|"
+    )
+    for name, method in methods.items():
+        tissue, lesions, white, other = errors(method, stacks)
+        print(f"| {name} | {tissue:.3f} | {lesions:.4f} | {white:.4f} | {other:.4f} |")
+
+
+if __name__ == "__main__":
+    main()
