@@ -12,7 +12,7 @@ import torch
 from benchmarks.evidence.methods import checkpoint_of
 from benchmarks.evidence.run import Figure, Result, Run
 from benchmarks.evidence.subjects import drawn
-from perfmap.engine.forward import filled_slices, run_network
+from perfmap.engine.forward import filled_slices, in_layout, run_network
 from perfmap.engine.predict import PredictConfig, first_look, predict
 from perfmap.phantom.case import change_case, series_of, simulate_case
 from perfmap.preprocess.pipeline import network_slice, prepare_series
@@ -43,6 +43,7 @@ def measure(run: Run) -> Result:
         config = PredictConfig(device="cpu", motion_correction="off")
         prepared = prepare_series(series, inputs, mask=mask)
         slices = filled_slices(prepared.mask, prepared.axis)
+        network = in_layout(checkpoint.network, inputs, torch.device("cpu"))
         looks = [slices] if inputs.features == "curves" else [first_look(slices), slices]
         alone, whole = [], []
         for _ in range(run.setting(REPEATS, 2)):
@@ -51,9 +52,7 @@ def measure(run: Run) -> Result:
                 lambda k, prepared=prepared: network_slice(prepared, k)
             )  # each slice is prepared once
             for look in looks:
-                run_network(
-                    checkpoint.network, prepared, look, device=torch.device("cpu"), threads=2, read=read
-                )
+                run_network(network, prepared, look, device=torch.device("cpu"), threads=2, read=read)
             between = time.perf_counter()
             predict(series, checkpoint, config, mask=mask, threads=2)
             alone.append(between - began)

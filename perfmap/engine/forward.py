@@ -77,6 +77,12 @@ def memory_layout(inputs: InputContract) -> torch.memory_format:
     return torch.channels_last if inputs.features == "curves+maps" else torch.contiguous_format
 
 
+def in_layout(network: nn.Module, inputs: InputContract, device: torch.device) -> nn.Module:
+    """The network on a device, its weights in the layout of its inputs: they would be copied at every call."""
+    moved: nn.Module = network.to(device, memory_format=memory_layout(inputs))  # type: ignore[call-overload]
+    return moved
+
+
 def _side_by_side(
     run: Callable[[list[int]], FloatArray],
     blocks: Sequence[list[int]],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from perfmap.engine.device import choose_device
-from perfmap.engine.forward import SliceInput, filled_slices, run_network, white_matter_probability
+from perfmap.engine.forward import SliceInput, filled_slices, in_layout, run_network, white_matter_probability
 from perfmap.engine.threads import one_thread_each
 from perfmap.errors import InputError, ModelError
 from perfmap.models.card import InputContract
@@ -146,7 +146,7 @@ def _predict(
     device = choose_device(config.device)
     part = _part_read(series, checkpoint.card.inputs, config.bolus, mask)
     series = part.series
-    network = checkpoint.network.to(device)
+    network = in_layout(checkpoint.network, checkpoint.card.inputs, device)
     prepared, motion, measures = _prepare_still(
         series, checkpoint.card.inputs, config, mask, in_place=in_place
     )

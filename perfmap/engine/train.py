@@ -16,7 +16,7 @@ import perfmap
 from perfmap.engine.batches import Batch, batches, to_tensors
 from perfmap.engine.calibrate import calibrate
 from perfmap.engine.dataset import Stack
-from perfmap.engine.forward import memory_layout
+from perfmap.engine.forward import in_layout, memory_layout
 from perfmap.engine.losses import correction_loss, weighted_mse
 from perfmap.engine.processes import Processes, share_statistics, together
 from perfmap.engine.run_folder import (
@@ -125,7 +125,7 @@ def _train(
     if processes.n > 1:
         network = share_statistics(network)
     layout = memory_layout(inputs)
-    network = network.to(where, memory_format=layout)  # type: ignore[call-overload]
+    network = in_layout(network, inputs, where)
     average = _copy_state(network)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
