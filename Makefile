@@ -44,8 +44,8 @@ types: $(READY)  ## Check types
 bench: $(READY)  ## Score the default network against the plain integral on unseen simulated patients
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/network_against_integral.py
 
-evidence: $(READY)  ## Measure every claim from the shipped weights into docs/evidence.md (QUICK=1, IN_VIVO=PATH)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.evidence $(if $(QUICK),--quick) $(if $(IN_VIVO),--in-vivo "$(IN_VIVO)")
+evidence: $(READY)  ## Measure every claim from the shipped weights into docs/evidence.md (QUICK=1, SHARE=0.5, IN_VIVO=PATH)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.evidence $(if $(QUICK),--quick) $(if $(SHARE),--share $(SHARE)) $(if $(IN_VIVO),--in-vivo "$(IN_VIVO)")
 
 gallery: $(READY)  ## Draw every regime of the simulator into gallery/
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gallery.py
