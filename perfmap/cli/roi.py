@@ -39,7 +39,7 @@ def roi(
 
     reading, sidecar = read_region(map_path, mask)
     quantity = sidecar.get("Quantity")
-    unit = str(sidecar.get("Units", "")) or "1"
+    unit = str(sidecar.get("Units", "")) or "unit not known"
     emit_json(
         {
             **asdict(reading),

@@ -99,6 +99,12 @@ def train(
     validation_subjects: Annotated[
         int, typer.Option(min=1, help="Simulated subjects of the validation part.")
     ] = 24,
+    calibration_subjects: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Subjects that a standard deviation is fitted to when training has ended; 0: none."
+        ),
+    ] = 40,
     replayed_subjects: Annotated[
         int,
         typer.Option(
@@ -137,11 +143,14 @@ def train(
     """
     start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
 
+    from pydantic import ValidationError
+
     from perfmap.cli.training_progress import training_progress
     from perfmap.engine.memory import keep_freed_memory
     from perfmap.engine.processes import is_first_process
     from perfmap.engine.train import train as run_training
     from perfmap.engine.train_config import SIMULATOR, TrainConfig, default_inputs
+    from perfmap.models import ARCHITECTURES
     from perfmap.models.card import InputContract
 
     arguments: dict[str, Any] = {"attention": True} if attention else {}
@@ -153,42 +162,53 @@ def train(
                 f"widths '{widths}' cannot be read; wanted whole numbers, e.g. 16,8,4,2"
             ) from None
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
-    config = TrainConfig(
-        name=name or arch,
-        architecture=arch,
-        arguments=arguments,
-        inputs=default_inputs(arch)
-        if is_log_ratio
-        else InputContract(
-            normalisation="training-max",
-            time_alignment="as-acquired",
-            interpolation="nearest",
-            training_max=1.0,
-        ),
-        start_from=start_from,
-        data=SIMULATOR if data is None else str(data),
-        target=target,
-        target_limit=15.0 if target == "nrcbv" else None,
-        slices=slices,
-        seed=seed,
-        epochs=epochs,
-        minutes=minutes,
-        patience=patience,
-        batch=batch,
-        learning_rate=learning_rate,
-        schedule=schedule.value,
-        small_class_weight=1.0 if plain_mse else small_class_weight,
-        balanced=not plain_mse,
-        precision=precision.value,
-        deterministic=deterministic,
-        subjects_per_epoch=subjects,
-        validation_subjects=validation_subjects,
-        replayed_subjects=replayed_subjects,
-        passes=1 if replayed_subjects else 3,
-        lesion_weight=lesion_weight,
-        scrambled=scrambled,
-        workers=workers,
-    )
+    if arch not in ARCHITECTURES:
+        raise ConfigError(
+            f"--arch {arch} is unknown; choose one of {', '.join(ARCHITECTURES)}, which 'perfmap models "
+            "--architectures' describes"
+        )
+    try:
+        config = TrainConfig(
+            name=name or arch,
+            architecture=arch,
+            arguments=arguments,
+            inputs=default_inputs(arch)
+            if is_log_ratio
+            else InputContract(
+                normalisation="training-max",
+                time_alignment="as-acquired",
+                interpolation="nearest",
+                training_max=1.0,
+            ),
+            start_from=start_from,
+            data=SIMULATOR if data is None else str(data),
+            target=target,
+            target_limit=15.0 if target == "nrcbv" else None,
+            slices=slices,
+            seed=seed,
+            epochs=epochs,
+            minutes=minutes,
+            patience=patience,
+            batch=batch,
+            learning_rate=learning_rate,
+            schedule=schedule.value,
+            small_class_weight=1.0 if plain_mse else small_class_weight,
+            balanced=not plain_mse,
+            precision=precision.value,
+            deterministic=deterministic,
+            subjects_per_epoch=subjects,
+            validation_subjects=validation_subjects,
+            replayed_subjects=replayed_subjects,
+            calibration_subjects=calibration_subjects,
+            passes=1 if replayed_subjects else 3,
+            lesion_weight=lesion_weight,
+            scrambled=scrambled,
+            workers=workers,
+        )
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name, value = ".".join(str(part) for part in wrong["loc"]), wrong["input"]
+        raise ConfigError(f"{name} cannot be {value!r}: {wrong['msg']}") from None
     keep_freed_memory()
     folder = output or Path("runs") / config.name
     quiet = quiet or not is_first_process()

@@ -244,7 +244,7 @@ def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) 
     ):
         if found != wanted:
             raise ConfigError(
-                f"model '{card.name}' cannot be the start of this run: its {what} are {found}, the run's {wanted}; "
+                f"model '{card.name}' cannot be the start of this run: {what} {found}, wanted {wanted}; "
                 "give the same options as it was trained with, or start from random weights"
             )
     if alike != inputs:

@@ -325,3 +325,21 @@ def test_a_reader_that_has_gone_away_is_no_error(arguments: list[str], tmp_path:
     finally:
         os.close(write_end)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--learning-rate", "-1"],
+        ["--minutes", "nan"],
+        ["--lesion-weight", "-3"],
+        ["--name", "a/b"],
+        ["--arch", "nonsense"],
+    ],
+)
+def test_nonsense_for_training_is_a_matter_of_usage(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "-o", str(tmp_path / "run"), *options]) == 2
+    assert "internal" not in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
