@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +61,8 @@ def begin_folder(config: TrainConfig, folder: Path, *, resume: bool, write: bool
                 f"{folder} holds a training run already; go on with --resume, or choose another folder"
             )
         if write:
-            shutil.rmtree(folder / STACKS, ignore_errors=True)  # of a run that ended before its first epoch
+            for kept in (folder / STACKS).glob("[0-9]-" + "[0-9]" * 6 + ".npz"):
+                kept.unlink()  # of a run that ended before its first epoch; nothing else in there is ours
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
         return

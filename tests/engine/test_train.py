@@ -11,7 +11,7 @@ import torch
 
 from perfmap.engine.dataset import find_patients, split_patients
 from perfmap.engine.predict import PredictConfig, predict
-from perfmap.engine.run_folder import LOG
+from perfmap.engine.run_folder import LOG, begin_folder
 from perfmap.engine.train import train
 from perfmap.engine.train_config import TrainConfig, default_inputs
 from perfmap.errors import ConfigError, InputError
@@ -238,6 +238,16 @@ def test_a_checkpoint_from_before_the_reference_curve_begins_by_ignoring_it(
     assert torch.allclose(new[:, :47], old, atol=1e-6)
     assert new.shape[1] == 87
     assert new[:, 47:].abs().max() < 1e-6
+
+
+def test_a_new_run_takes_away_old_kept_subjects_and_nothing_else(tmp_path: Path) -> None:
+    stale, own = (tmp_path / "stacks" / name for name in ("0-000003.npz", "mine.npz"))
+    stale.parent.mkdir()
+    stale.touch()
+    own.touch()
+    begin_folder(TrainConfig(name="x", architecture="unet-gru"), tmp_path, resume=False)
+    assert not stale.exists()
+    assert own.exists()
 
 
 def test_a_checkpoint_of_another_kind_is_no_start(cohort: Path, tmp_path: Path) -> None:
