@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from perfmap.engine.train import Progress
+    from perfmap.engine.train import Fitting, Progress
 
 
 def epoch_line(progress: Progress) -> str:
@@ -24,19 +24,30 @@ def epoch_line(progress: Progress) -> str:
     )
 
 
+def fitting_line(fitting: Fitting) -> str:
+    """What happens after the last epoch, in one line."""
+    return f"fitting the standard deviation to {fitting.subjects} simulated subjects of the validation part"
+
+
 @contextmanager
-def training_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+def training_progress(*, quiet: bool) -> Iterator[Callable[[Progress | Fitting], None]]:
     """Give the function that shows a training run's progress on stderr."""
     import logging
+
+    from perfmap.engine.train import Fitting
 
     logger = logging.getLogger("perfmap")
     if quiet or not sys.stderr.isatty():
 
-        def show_line(progress: Progress) -> None:
-            if progress.scores is not None:
-                logger.info(epoch_line(progress))
+        def show_line(progress: Progress | Fitting) -> None:
+            if isinstance(progress, Fitting):
+                line = "" if progress.subject else fitting_line(progress)
+            else:
+                line = "" if progress.scores is None else epoch_line(progress)
+            if line:
+                logger.info(line)
                 if not quiet:
-                    typer.echo(epoch_line(progress), err=True)
+                    typer.echo(line, err=True)
 
         yield show_line
         return
@@ -54,7 +65,13 @@ def training_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("simulating the first subjects", total=None, loss="")
 
-        def show(progress: Progress) -> None:
+        def show(progress: Progress | Fitting) -> None:
+            if isinstance(progress, Fitting):
+                words = "fitting the standard deviation"
+                bar.update(
+                    task, description=words, total=progress.subjects, completed=progress.subject, loss=""
+                )
+                return
             bar.update(
                 task,
                 description=f"epoch {progress.epoch}/{progress.epochs}",

@@ -54,6 +54,14 @@ class Progress:
     is_best: bool = False
 
 
+@dataclass(frozen=True)
+class Fitting:
+    """What the caller may show once training has ended: subjects that the standard deviation was fitted to."""
+
+    subject: int
+    subjects: int
+
+
 def train(
     config: TrainConfig,
     folder: Path,
@@ -61,7 +69,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress | Fitting], None] = lambda progress: None,
 ) -> ModelCard:
     """Train a network and leave its best checkpoint in ``folder/model``.
 
@@ -77,7 +85,7 @@ def train(
     resume : bool
         Go on from the state in `folder`; its config must be the same but for budget and workers.
     on_progress : callable
-        Called after every step and every epoch.
+        Called after every step, every epoch, and every subject that the standard deviation is fitted to.
 
     Returns
     -------
@@ -106,7 +114,7 @@ def _train(
     *,
     threads: int | None,
     resume: bool,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[Progress | Fitting], None],
 ) -> ModelCard:
     where = processes.device
     if threads is not None:
@@ -136,11 +144,11 @@ def _train(
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and _computes_bf16(where))
 
     show = on_progress if processes.is_first else lambda progress: None
-    ended_by: Literal["epochs", "minutes", "patience"] = "epochs"
     began = time.monotonic() - state.seconds
     try:
         validation = source.validation()
-        for epoch in range(state.epoch, config.epochs):
+        while (ended_by := _why_ended(config, state)) is None:
+            epoch = state.epoch
             stacks = source.training(epoch)
             n_slices = sum(len(stack) for stack in stacks)
             n_batches = max(source.passes * n_slices // config.batch, 1)
@@ -151,6 +159,8 @@ def _train(
                 if len(batch.target) < processes.n:
                     continue  # a last, small batch that not every process would have a slice of
                 seconds = processes.agree(time.monotonic() - began)
+                if losses and config.minutes is not None and seconds / 60 >= config.minutes:
+                    break  # an epoch of a slow network can be most of the budget
                 share = max(
                     (epoch + len(losses) / n_batches) / config.epochs,
                     seconds / 60 / config.minutes if config.minutes else 0.0,
@@ -189,11 +199,6 @@ def _train(
             elif config.schedule == "plateau" and state.stale % 3 == 0:
                 state.learning_rate *= 0.5
             state.epoch, state.seconds = epoch + 1, processes.agree(time.monotonic() - began)
-            out_of_time = config.minutes is not None and state.seconds / 60 >= config.minutes
-            if out_of_time:
-                ended_by = "minutes"
-            elif config.patience is not None and state.stale >= config.patience:
-                ended_by = "patience"
             if processes.is_first:
                 write_log(folder, state, float(np.mean(losses)), scores)
                 if is_best:
@@ -213,16 +218,23 @@ def _train(
                     is_best,
                 )
             )
-            if ended_by != "epochs":
-                break
     finally:
         source.close()
     if processes.is_first:
         card = _finish_card(folder, state, ended_by)
         if network_gives_sd(inputs) and config.data == SIMULATOR and config.calibration_subjects:
-            _calibrated(folder, card, config, threads or 1)
+            _calibrated(folder, card, config, threads or 1, show)
     processes.wait()
     return read_card(folder / "model")
+
+
+def _why_ended(config: TrainConfig, state: RunState) -> Literal["epochs", "minutes", "patience"] | None:
+    """Which of its ends a run has reached; None: it goes on."""
+    if config.minutes is not None and state.seconds / 60 >= config.minutes:
+        return "minutes"
+    if config.patience is not None and state.stale >= config.patience:
+        return "patience"
+    return "epochs" if state.epoch >= config.epochs else None
 
 
 def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) -> StartingPoint | None:
@@ -239,7 +251,6 @@ def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) 
     for what, found, wanted in (
         ("architecture", card.architecture, config.architecture),
         ("arguments", card.arguments, {**network_arguments(alike), **config.arguments}),
-        ("target", card.outputs.quantity, config.target),
         ("inputs", card.inputs.model_dump(), alike.model_dump()),
     ):
         if found != wanted:
@@ -260,18 +271,20 @@ def network_gives_sd(inputs: InputContract) -> bool:
     return inputs.features == "curves+maps"
 
 
-def _calibrated(folder: Path, card: ModelCard, config: TrainConfig, threads: int) -> ModelCard:
-    """The card with how the network's standard deviation is to be read."""
+def _calibrated(
+    folder: Path, card: ModelCard, config: TrainConfig, threads: int, show: Callable[[Fitting], None]
+) -> None:
+    """Write into the card how the network's standard deviation is to be read."""
+    show(Fitting(0, config.calibration_subjects))
     uncertainty = calibrate(
         load_checkpoint(folder / "model"),
         n_subjects=config.calibration_subjects,
         seed=config.seed,
         threads=threads,
+        on_subject=lambda done: show(Fitting(done, config.calibration_subjects)),
     )
     outputs = card.outputs.model_copy(update={"uncertainty": uncertainty})
-    card = card.model_copy(update={"outputs": outputs})
-    write_card(folder / "model", card)
-    return card
+    write_card(folder / "model", card.model_copy(update={"outputs": outputs}))
 
 
 def _loss(predicted: Tensor, batch: Batch, device: torch.device) -> Tensor:

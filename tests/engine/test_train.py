@@ -223,6 +223,28 @@ def test_training_goes_on_from_the_weights_of_a_checkpoint(cohort: Path, tmp_pat
     assert resumed.training.epochs == 2
 
 
+def test_the_budget_ends_an_epoch_and_a_run_that_has_ended_stays_ended(cohort: Path, tmp_path: Path) -> None:
+    card = train(config_for(cohort, epochs=9, minutes=1e-6), tmp_path / "run")
+    assert (card.training.ended_by, card.training.epochs, card.training.steps) == ("minutes", 1, 1)
+    again = train(config_for(cohort, epochs=9, minutes=1e-6), tmp_path / "run", resume=True)
+    assert (again.training.ended_by, again.sha256) == ("minutes", card.sha256)
+    assert again.training.steps == 1
+    further = train(config_for(cohort, epochs=2), tmp_path / "run", resume=True)
+    assert (further.training.ended_by, further.training.epochs) == ("epochs", 2)
+
+
+def test_a_network_of_another_quantity_may_be_the_start(cohort: Path, tmp_path: Path) -> None:
+    other = tmp_path / "ap"
+    shutil.copytree(cohort, other)
+    for path in other.glob("*/truth_nrcbv.nii.gz"):
+        path.rename(path.with_name("truth_ap_rcbv.nii.gz"))
+    before = train(config_for(other, target="ap_rcbv", epochs=1), tmp_path / "a")
+    card = train(config_for(cohort, epochs=1, start_from=str(tmp_path / "a" / "model")), tmp_path / "b")
+    assert card.outputs.quantity == "nrcbv"
+    assert card.training.started_from is not None
+    assert card.training.started_from.sha256 == before.sha256
+
+
 def test_a_checkpoint_from_before_the_reference_curve_begins_by_ignoring_it(
     cohort: Path, tmp_path: Path
 ) -> None:
