@@ -201,6 +201,10 @@ def predict(
         grid=grid.value,
     )
     timing = Timing(time_step, repetition_time, echo_time)
+    if figure is not None and figure.suffix.lower() not in ("", ".png"):
+        raise ConfigError(
+            f"--figure {figure} cannot be written: pictures are PNG; give a name that ends in .png"
+        )
     if dicom is None and dicom_form is not None:
         raise ConfigError("--dicom-form needs --dicom OUTDIR")
     forms = chosen_forms(dicom_form)

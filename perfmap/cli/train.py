@@ -155,12 +155,14 @@ def train(
 
     arguments: dict[str, Any] = {"attention": True} if attention else {}
     if widths is not None:
-        try:
-            arguments["widths"] = [int(width) for width in widths.split(",")]
-        except ValueError:
+        numbers = [width.strip() for width in widths.split(",")]
+        if not all(number.isdecimal() and int(number) > 0 for number in numbers):
             raise ConfigError(
-                f"widths '{widths}' cannot be read; wanted whole numbers, e.g. 16,8,4,2"
-            ) from None
+                f"--widths '{widths}' cannot be read; wanted whole numbers from 1, e.g. 16,8,4,2"
+            )
+        arguments["widths"] = [int(number) for number in numbers]
+    if data is None and slices != "all":
+        raise ConfigError(f"--slices {slices} chooses slices of DATA, and none is given; leave it out")
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
     if arch not in ARCHITECTURES:
         raise ConfigError(

@@ -36,7 +36,7 @@ class RegionReading:
     mean, sd_of_voxels : float
         Over these, unit of the map; how much voxels differ from one another, not how uncertain the mean is.
     above : dict of float to float
-        Share of these above each threshold.
+        Share of these above each threshold; empty for a map that is not nrCBV.
     interval : tuple of float or None
         95 % interval of the mean; None where no standard deviation is known.
     notes : tuple of str
@@ -67,6 +67,7 @@ def read_region(map_path: Path, mask_path: Path) -> tuple[RegionReading, dict[st
     InputError
         If a file cannot be read, the grids differ, or the region holds no reading.
     """
+    _refuse_companion(map_path)
     image = read_volume(map_path)
     mask = np.asarray(read_volume(mask_path, like=image).array, dtype=np.float32) > 0
     if not mask.any():
@@ -98,6 +99,7 @@ def read_region(map_path: Path, mask_path: Path) -> tuple[RegionReading, dict[st
         sd,
         voxel_size=(float(edges[0]), float(edges[1]), float(edges[2])),
         correlation_length=float(length or 0.0),
+        thresholds=THRESHOLDS if sidecar.get("Quantity", "nrcbv") == "nrcbv" else (),
         notes=tuple(notes),
     )
     return reading, sidecar
@@ -111,6 +113,7 @@ def region_reading(
     *,
     voxel_size: tuple[float, float, float],
     correlation_length: float,
+    thresholds: tuple[float, ...] = THRESHOLDS,
     notes: tuple[str, ...] = (),
 ) -> RegionReading:
     """Read a map inside of a region.
@@ -127,6 +130,8 @@ def region_reading(
         Edge lengths, mm.
     correlation_length : float
         Of the errors, mm; see `perfmap.metrics.sd_of_mean`.
+    thresholds : tuple of float
+        Values above which the share of the region is wanted, unit of the map.
     notes : tuple of str
         Kept in the reading.
 
@@ -153,10 +158,19 @@ def region_reading(
         volume_ml=n_read * float(np.prod(voxel_size)) / 1000.0,
         mean=mean,
         sd_of_voxels=float(found.std()),
-        above={threshold: float((found > threshold).mean()) for threshold in THRESHOLDS},
+        above={threshold: float((found > threshold).mean()) for threshold in thresholds},
         interval=interval,
         notes=notes,
     )
+
+
+def _refuse_companion(map_path: Path) -> None:
+    """A map's standard deviation and validity lie beside it and are easily named in its place."""
+    stem, _, kind = image_stem(map_path).rpartition("_")
+    if kind in ("sd", "validity"):
+        for suffix in (".nii.gz", ".nii"):
+            if (own := map_path.with_name(stem + suffix)).is_file():
+                raise InputError(f"{map_path} is not a map but what lies beside {own}; give {own}")
 
 
 def _beside(map_path: Path, name: str, like: Volume) -> NDArray[np.float32] | None:

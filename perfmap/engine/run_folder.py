@@ -52,22 +52,16 @@ class RunState:
     stale: int = 0
 
 
-def begin_folder(config: TrainConfig, folder: Path, *, resume: bool, write: bool = True) -> None:
-    """Write the config of a new run (where `write`), or check that of a run that goes on."""
-    path = folder / CONFIG
+def check_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds a run already, or, to resume, none with the same settings; nothing is written."""
     if not resume:
         if (folder / PROGRESS).exists():
             raise ConfigError(
                 f"{folder} holds a training run already; go on with --resume, or choose another folder"
             )
-        if write:
-            for kept in (folder / STACKS).glob("[0-9]-" + "[0-9]" * 6 + ".npz"):
-                kept.unlink()  # of a run that ended before its first epoch; nothing else in there is ours
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
         return
     try:
-        before = TrainConfig.model_validate_json(path.read_text("utf-8"))
+        before = TrainConfig.model_validate_json((folder / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder} holds no training run to resume: {error}") from error
     free = {"epochs", "minutes", "patience", "workers"}
@@ -78,6 +72,17 @@ def begin_folder(config: TrainConfig, folder: Path, *, resume: bool, write: bool
             f"the run in {folder} was begun with other settings ({', '.join(changed)}); "
             "resume with the same, or begin anew"
         )
+
+
+def begin_folder(config: TrainConfig, folder: Path) -> None:
+    """Write the config of a new run; subjects that an earlier one kept before it ended without a state go."""
+    for kept in (folder / STACKS).glob("[0-9]-" + "[0-9]" * 6 + ".npz"):
+        kept.unlink()  # nothing else in there is ours
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
 
 
 def save_state(

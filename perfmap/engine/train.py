@@ -24,6 +24,7 @@ from perfmap.engine.run_folder import (
     RunState,
     Scores,
     begin_folder,
+    check_folder,
     load_state,
     read_curve,
     save_state,
@@ -32,7 +33,7 @@ from perfmap.engine.run_folder import (
 from perfmap.engine.sizes import count_multiply_adds, count_parameters
 from perfmap.engine.sources import Source, open_source
 from perfmap.engine.train_config import SIMULATOR, TrainConfig, network_arguments
-from perfmap.errors import ConfigError
+from perfmap.errors import ConfigError, ModelError
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract, StartingPoint
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_card, save_checkpoint, write_card
@@ -121,15 +122,16 @@ def _train(
         torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.deterministic)
-    begin_folder(config, folder, resume=resume, write=processes.is_first)
-    processes.wait()
-
+    check_folder(config, folder, resume=resume)
+    network = _fresh_network(config)
     source = open_source(config, folder / STACKS, processes)
     inputs = source.inputs
-    network = build_network(config.architecture, **network_arguments(inputs), **config.arguments)
     # A run that goes on has its own weights: the checkpoint it began with may be gone, or another by now.
     kept = folder / "model" if resume and (folder / "model").is_dir() else None
     started_from = read_card(kept).training.started_from if kept else _begin_with(network, config, inputs)
+    if processes.is_first and not resume:
+        begin_folder(config, folder)  # only now: a run that is refused leaves nothing behind
+    processes.wait()
     if processes.n > 1:
         network = share_statistics(network)
     layout = memory_layout(inputs)
@@ -226,6 +228,13 @@ def _train(
             _calibrated(folder, card, config, threads or 1, show)
     processes.wait()
     return read_card(folder / "model")
+
+
+def _fresh_network(config: TrainConfig) -> nn.Module:
+    try:
+        return build_network(config.architecture, **network_arguments(config.inputs), **config.arguments)
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _why_ended(config: TrainConfig, state: RunState) -> Literal["epochs", "minutes", "patience"] | None:

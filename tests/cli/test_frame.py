@@ -335,6 +335,9 @@ def test_a_reader_that_has_gone_away_is_no_error(arguments: list[str], tmp_path:
         ["--lesion-weight", "-3"],
         ["--name", "a/b"],
         ["--arch", "nonsense"],
+        ["--widths", "0,1"],
+        ["--widths", "8,8"],
+        ["--slices", "paper"],
     ],
 )
 def test_nonsense_for_training_is_a_matter_of_usage(

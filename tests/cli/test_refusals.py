@@ -359,3 +359,8 @@ def test_space_code_that_the_standard_does_not_know_is_kept(
     written = gzip.decompress((place / "map.nii.gz").read_bytes())
     assert written[254:256] == data[254:256]
     assert written[280:328] == data[280:328]
+
+
+def test_a_picture_of_another_kind_than_png(place: Path, refused: Callable[..., str]) -> None:
+    line = refused(place / "dsc.nii.gz", "--figure", str(place / "map.jpg"), code=2)
+    assert "ends in .png" in line

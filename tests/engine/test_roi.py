@@ -155,3 +155,16 @@ def test_masks_that_do_not_fit_are_refused(
     for mask in ("other", "empty", "missing"):
         assert run(["roi", str(tmp_path / "map.nii.gz"), "--mask", str(tmp_path / f"{mask}.nii.gz")]) == 3
     assert len(capsys.readouterr().err.strip().splitlines()) == 3
+
+
+def test_thresholds_are_of_nrcbv_and_companions_are_not_maps(tmp_path: Path) -> None:
+    region = Volume(np.ones((4, 4, 2), dtype=np.float32), np.diag([*VOXEL, 1.0]))
+    for name in ("mtt", "mtt_sd", "mask"):
+        write_volume(region, tmp_path / f"{name}.nii.gz", grid=None)
+    (tmp_path / "mtt.json").write_text(json.dumps({"Quantity": "mtt", "Units": "s"}))
+    reading, _ = read_region(tmp_path / "mtt.nii.gz", tmp_path / "mask.nii.gz")
+    assert reading.above == {}
+    with pytest.raises(InputError, match=r"give .*mtt\.nii\.gz"):
+        read_region(tmp_path / "mtt_sd.nii.gz", tmp_path / "mask.nii.gz")
+    (tmp_path / "mtt.json").write_text(json.dumps({"Quantity": "nrcbv", "Units": "1"}))
+    assert read_region(tmp_path / "mtt.nii.gz", tmp_path / "mask.nii.gz")[0].above == {1.0: 0.0, 1.75: 0.0}

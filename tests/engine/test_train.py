@@ -267,7 +267,7 @@ def test_a_new_run_takes_away_old_kept_subjects_and_nothing_else(tmp_path: Path)
     stale.parent.mkdir()
     stale.touch()
     own.touch()
-    begin_folder(TrainConfig(name="x", architecture="unet-gru"), tmp_path, resume=False)
+    begin_folder(TrainConfig(name="x", architecture="unet-gru"), tmp_path)
     assert not stale.exists()
     assert own.exists()
 
@@ -277,6 +277,9 @@ def test_a_checkpoint_of_another_kind_is_no_start(cohort: Path, tmp_path: Path) 
     start = str(tmp_path / "a" / "model")
     with pytest.raises(ConfigError, match="arguments"):
         train(config_for(cohort, start_from=start, arguments={"widths": [8, 8, 8, 8, 8]}), tmp_path / "c")
+    with pytest.raises(ConfigError, match="wanted 5"):
+        train(config_for(cohort, arguments={"widths": [8, 8]}), tmp_path / "c")
+    assert not (tmp_path / "c").exists()  # a run that is refused leaves no folder
     inputs = default_inputs("voxel-unet").model_copy(update={"matrix": 32})
     with pytest.raises(ConfigError, match="architecture unet-gru"):
         train(
