@@ -52,7 +52,7 @@ def page_of(groups: Sequence[tuple[ModuleType, Result]], run: Run, *, missing: S
 
 
 def summary(groups: Sequence[tuple[ModuleType, Result]], run: Run) -> str:
-    """Every target: the default's value, whether it is met, and the best conventional value."""
+    """Every target: the value of the default, or of the network that a group judges, and whether it is met."""
     lines = [
         "## Targets",
         "",
@@ -63,13 +63,15 @@ def summary(groups: Sequence[tuple[ModuleType, Result]], run: Run) -> str:
         for figure in module.FIGURES:
             if not figure.has_target:
                 continue
-            value = _value(result, run.default, figure)
+            judged = getattr(module, "JUDGED", run.default)
+            value = _value(result, judged, figure)
             verdict = {True: "met", False: "**missed**", None: "–"}[figure.met(value)]
             if value is None and not result.figures:
                 verdict = result.notes[0].split(":")[0].lower()
             others = [cell(_value(result, m, figure), figure) for m in ("first pass", "BSW", *CHEATS)]
+            whose = "" if judged == run.default else f" (`{judged}`)"
             lines.append(
-                f"| {module.TITLE} | {figure.title} | {figure.target} | {cell(value, figure, mark=False)} | "
+                f"| {module.TITLE} | {figure.title} | {figure.target} | {cell(value, figure, mark=False)}{whose} | "
                 f"{verdict} | " + " | ".join(others) + " |"
             )
     lines += ["", "A value that misses its target has a ✗ behind it."]

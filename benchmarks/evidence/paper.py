@@ -10,6 +10,7 @@ from perfmap.engine.cohort import PatientCase
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.score import score_case
 from perfmap.errors import PerfmapError
+from perfmap.models.checkpoint import find_checkpoint, read_card
 from perfmap.phantom.case import series_of
 from perfmap.phantom.cohort import PAPER_PARTS
 
@@ -22,7 +23,11 @@ FIGURES = (
 INTRO = """Patients of a simulated cohort like the paper's (7 slices, 45 volumes; [simulator.md](simulator.md)) of
 another seed than any training's; the target is CaPTk's ap-rCBV of the same noisy series, as in the paper. The
 targets are the paper's figures for UNet+GRU on UPENN-GBM, which was not available here: another data set, so an
-orientation. Its ranking there: UNet+GRU, ConvLSTM2D, Conv3D."""
+orientation."""
+JUDGED = "unet-gru-ap-rcbv"
+"""The network that the targets are meant for."""
+PAPER_RANKING = "UNet+GRU, ConvLSTM2D, Conv3D"
+NAMES = {"unet-gru": "UNet+GRU", "convlstm": "ConvLSTM2D", "conv3d": "Conv3D"}
 SEED = 91
 """Seed of this cohort; networks are trained on others."""
 FIRST_TEST = PAPER_PARTS["train"] + PAPER_PARTS["validation"]
@@ -38,8 +43,24 @@ def measure(run: Run) -> Result:
         name: {f.key: mean([found[name][f.key] for found in read if name in found]) for f in FIGURES}
         for name in run.ap_models
     }
-    shipped = ", ".join(f"`{name}`" for name in run.ap_models)
-    return Result(figures, [], [f"{len(read)} patients of seven slices; networks shipped: {shipped}."])
+    return Result(figures, [], [f"{len(read)} patients of seven slices.", *said_of(figures)])
+
+
+def said_of(figures: dict[str, dict[str, float]]) -> list[str]:
+    """How the three networks rank, those that read the series alike, and how long each was trained."""
+    cards = {name: read_card(find_checkpoint(name)) for name in figures}
+    alike = cards[JUDGED].inputs if JUDGED in cards else None
+    same = [name for name in figures if cards[name].inputs == alike]
+    ranked = sorted(same, key=lambda name: figures[name]["nrmse"])
+    order = ", ".join(NAMES[cards[name].architecture] for name in ranked)
+    notes = [f"Ranking by NRMSE here: {order}; in the paper: {PAPER_RANKING}."] if len(ranked) > 1 else []
+    for name, card in cards.items():
+        record = card.training
+        notes.append(
+            f"`{name}`: {record.seconds / 60:.0f} minutes, {record.epochs} epochs of {record.n_train_slices} slices, "
+            f"ended by {record.ended_by}; the best was epoch {record.best_epoch}."
+        )
+    return notes
 
 
 def _scores(job: tuple[int, tuple[str, ...]], setup: Setup) -> dict[str, dict[str, float]]:
