@@ -19,11 +19,16 @@ FIGURES = (
     Figure("psnr", "PSNR over the slice, dB", ".1f", least=36.4),
     Figure("ssim", "SSIM over the slice", ".3f", least=0.973),
     Figure("nrmse", "NRMSE_range over the slice", ".4f", most=0.015),
+    Figure("of_patient", "the same, each patient's map times its best factor", ".4f"),
+    Figure("of_slice", "the same, each slice times its best factor", ".4f"),
 )
 INTRO = """Patients of a simulated cohort like the paper's (7 slices, 45 volumes; [simulator.md](simulator.md)) of
 another seed than any training's; the target is CaPTk's ap-rCBV of the same noisy series, as in the paper. The
 targets are the paper's figures for UNet+GRU on UPENN-GBM, which was not available here: another data set, so an
-orientation."""
+orientation.
+
+CaPTk scales a patient's map by the 99.9th percentile of all of its voxels. A network that reads one slice at a time
+cannot know that number; the last two rows, without targets, say what is left when it is given."""
 JUDGED = "unet-gru-ap-rcbv"
 """The network that the targets are meant for."""
 PAPER_RANKING = "UNet+GRU, ConvLSTM2D, Conv3D"
@@ -78,10 +83,23 @@ def _scores(job: tuple[int, tuple[str, ...]], setup: Setup) -> dict[str, dict[st
         prediction = predict(series_of(simulated), checkpoint, config, mask=truth["mask"])
         array = np.asarray(prediction.maps[checkpoint.card.outputs.quantity].array)
         wanted = np.where(truth["mask"], truth["ap_rcbv"], 0)
-        scores = score_case(name, array, wanted, mask=truth["mask"], labels=None, data_range=None).values
+
+        def scored(array: np.ndarray, name: str = name, wanted: np.ndarray = wanted) -> dict[str, float]:
+            return score_case(name, array, wanted, mask=truth["mask"], labels=None, data_range=None).values
+
+        scores = scored(array)
         found[name] = {
             "psnr": scores["psnr_slice"],
             "ssim": scores["ssim"],
             "nrmse": scores["nrmse_range_slice"],
+            "of_patient": scored(array * best_factor(array, wanted))["nrmse_range_slice"],
+            "of_slice": scored(array * best_factor(array, wanted, axis=(0, 1)))["nrmse_range_slice"],
         }
     return found
+
+
+def best_factor(array: np.ndarray, wanted: np.ndarray, *, axis: tuple[int, ...] | None = None) -> np.ndarray:
+    """What a map is to be multiplied by to come closest to another, in least squares; over `axis`, or over all."""
+    power = (array**2).sum(axis=axis, keepdims=True)
+    factor: np.ndarray = (array * wanted).sum(axis=axis, keepdims=True) / np.maximum(power, 1e-12)
+    return factor

@@ -14,6 +14,7 @@ from benchmarks.evidence import resolution
 from benchmarks.evidence.in_vivo import CAP, capped_cv
 from benchmarks.evidence.methods import Scene, Setup, _shuffle, blurred, painted
 from benchmarks.evidence.page import caught, summary
+from benchmarks.evidence.paper import best_factor
 from benchmarks.evidence.run import Figure, Result, Run, Table, plain, restored
 from benchmarks.evidence.store import Code, digest_of, kept
 from benchmarks.evidence.subjects import drawn, slab, sphere, white_places, with_subject, without_leakage
@@ -155,6 +156,23 @@ def test_the_page_says_met_and_missed() -> None:
     assert "| ≤ 5 | 4.0 | met |" in low
     assert "9.0 ✗" in low
     assert "| ≥ 0.9 | 0.50 | **missed** |" in high
+
+
+def test_a_row_that_is_meant_for_another_network_names_it() -> None:
+    (module, result), *_ = groups()
+    module.JUDGED = "other"
+    other = replace(result, figures={**result.figures, "other": {"low": 6.0, "high": 0.92}})
+    low, high = [line for line in summary([(module, other)], run()).splitlines() if line.startswith("| Row")]
+    assert "| 6.0 (`other`) | **missed** |" in low
+    assert "| 0.92 (`other`) | met |" in high
+
+
+def test_the_best_factor_undoes_a_scale_of_the_patient_and_of_each_slice() -> None:
+    wanted = np.random.default_rng(3).uniform(1, 5, (6, 5, 3))
+    assert np.allclose(wanted / 7 * best_factor(wanted / 7, wanted), wanted)
+    uneven = wanted * np.array([0.5, 2.0, 3.0])
+    assert np.allclose(uneven * best_factor(uneven, wanted, axis=(0, 1)), wanted)
+    assert best_factor(np.zeros((2, 2, 1)), np.ones((2, 2, 1))) == 0  # an empty map stays empty
 
 
 def test_the_page_lists_what_catches_a_cheat() -> None:
