@@ -18,7 +18,7 @@ from perfmap.cli.common import (
     progress,
     start_logging,
 )
-from perfmap.errors import ConfigError
+from perfmap.errors import ConfigError, InputError
 from perfmap.models import DEFAULT_MODEL
 
 
@@ -250,6 +250,13 @@ def predict(
     if shard or workers or scheduler or force or partial_ok:
         raise ConfigError(
             "--force, --shard, --workers, --scheduler and --partial-ok are for many cases; give a folder"
+        )
+    if mask is not None and mask.is_dir():
+        raise InputError(f"--mask {mask} is a folder, wanted the mask of this one series; name its file")
+    if input_path.is_dir() and not holds_dicom(input_path):
+        raise InputError(
+            f"{input_path} is a folder without DICOM images, wanted one series for the map {output}; name its file, "
+            "or give a folder as --output to predict all that it holds"
         )
     checkpoint = load_checkpoint(find_checkpoint(model))
     source = None

@@ -364,3 +364,11 @@ def test_space_code_that_the_standard_does_not_know_is_kept(
 def test_a_picture_of_another_kind_than_png(place: Path, refused: Callable[..., str]) -> None:
     line = refused(place / "dsc.nii.gz", "--figure", str(place / "map.jpg"), code=2)
     assert "ends in .png" in line
+
+
+def test_a_folder_in_the_place_of_a_file(place: Path, refused: Callable[..., str]) -> None:
+    (place / "empty").mkdir()
+    line = refused(place / "empty", output=place / "map.nii.gz")
+    assert "without DICOM" in line
+    assert "--output" in line
+    assert "--mask" in refused(place / "dsc.nii.gz", "--mask", str(place / "empty"))
