@@ -420,7 +420,11 @@ def _card_fields(
             "seconds": round(state.seconds, 1),
             "slices_per_second": round(state.step * config.batch / max(state.seconds, 1e-9), 2),
             "ended_by": "interrupted",  # until the run ends
-            "config": config.model_dump(exclude={"workers", "start_from"}),
+            # A path may name a patient or a place: the card keeps the last part of it.
+            "config": {
+                **config.model_dump(exclude={"workers", "start_from"}),
+                "data": Path(config.data).name,
+            },
             "perfmap_version": perfmap.__version__,
             "processes": n_processes,
         },

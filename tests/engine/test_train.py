@@ -213,6 +213,7 @@ def test_training_goes_on_from_the_weights_of_a_checkpoint(cohort: Path, tmp_pat
     assert card.training.started_from is not None
     assert card.training.started_from.sha256 == before.sha256
     assert "start_from" not in card.training.config  # a path may name a patient; the hash says enough
+    assert card.training.config["data"] == cohort.name
     for name, tensor in old.items():
         if name.endswith(("weight", "bias")):
             torch.testing.assert_close(new[name], tensor, rtol=1e-3, atol=1e-4)
