@@ -8,8 +8,8 @@ is the network, the target, the normalisation and the budget:
 3. all three on the true nrCBV, with that normalisation, each from its own ap-rCBV weights, with a third of the budget.
 
 A run ends when its validation loss has not fallen for 15 epochs, or with its budget of wall-clock time; its card says
-which and keeps the curve. Stopped anywhere, the same command goes on from there. One run takes one core; `--jobs` are
-done side by side. Finished models are copied to `weights/` under short names with `--ship`.
+which and keeps the curve. Stopped, the same command goes on from the last whole epoch. One run takes one core; `--jobs`
+are done side by side. Finished models are copied to `weights/` under short names with `--ship`.
 
     perfmap simulate cohort/ --cohort paper --seed 0
     python benchmarks/train_paper.py cohort/ -o runs/paper --jobs 2
@@ -19,7 +19,6 @@ done side by side. Finished models are copied to `weights/` under short names wi
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from perfmap.models.checkpoint import read_card, write_card
 
 CORE_HOURS = {"unet-gru": 3.0, "conv3d": 3.0, "convlstm": 6.0}
 TRAINED_ON = 1 / 3
@@ -62,25 +63,24 @@ class Training:
 def train(options: argparse.Namespace, training: Training) -> float:
     """Begin a run, go on with it, or leave it if it is done; its validation error."""
     folder = options.output / training.name
-    done = folder / "done"
-    if not done.exists():
-        before = training.begins_with
-        hours = CORE_HOURS[training.architecture] * options.share * (TRAINED_ON if before else 1.0)
-        command = [sys.executable, "-m", "perfmap", "train", str(options.cohort), *COMMON]
-        command += ["--arch", training.architecture, "--target", training.target, "--name", training.name]
-        command += ["--normalisation", training.normalisation, "--minutes", f"{60 * hours:g}"]
-        command += ["--output", str(folder), "--threads", "1"]
-        if before:
-            command += ["--start-from", str(options.output / before.name / "model")]
-        if (folder / "state.json").exists():
-            command.append("--resume")
-        print(" ".join(command), flush=True)
-        subprocess.run(command, check=True)
-        done.touch()
-    card = json.loads((folder / "model" / "card.json").read_text("utf-8"))
-    said = card["training"]
-    print(f"{training.name}: ended by {said['ended_by']} after {said['epochs']} epochs, {card['scores']}")
-    return float(card["scores"]["validation_nrmse_tissue"])
+    done = folder / "done"  # holds the command that was finished: one with another budget goes on
+    before = training.begins_with
+    hours = CORE_HOURS[training.architecture] * options.share * (TRAINED_ON if before else 1.0)
+    command = [sys.executable, "-m", "perfmap", "train", str(options.cohort), *COMMON]
+    command += ["--arch", training.architecture, "--target", training.target, "--name", training.name]
+    command += ["--normalisation", training.normalisation, "--minutes", f"{60 * hours:g}"]
+    command += ["--output", str(folder), "--threads", "1"]
+    if before:
+        command += ["--start-from", str(options.output / before.name / "model")]
+    wanted = " ".join(command)
+    if not done.exists() or done.read_text("utf-8") != wanted:
+        print(wanted, flush=True)
+        subprocess.run([*command, *(["--resume"] if (folder / "state.json").exists() else [])], check=True)
+        done.write_text(wanted, "utf-8")
+    card = read_card(folder / "model")
+    said = card.training
+    print(f"{training.name}: ended by {said.ended_by} after {said.epochs} epochs, {card.scores}")
+    return card.scores["validation_nrmse_tissue"]
 
 
 def together(options: argparse.Namespace, trainings: Sequence[Training]) -> list[float]:
@@ -92,13 +92,19 @@ def together(options: argparse.Namespace, trainings: Sequence[Training]) -> list
 def ship(options: argparse.Namespace, trainings: Sequence[Training], better: str) -> None:
     """Copy the finished models, with the names that they are to be called by."""
     for training in trainings:
-        name = training.shipped_as(better)
-        shutil.copytree(options.output / training.name / "model", options.ship / name, dirs_exist_ok=True)
-        path = options.ship / name / "card.json"
-        card = json.loads(path.read_text("utf-8")) | {"name": name}
-        if training.begins_with:
-            card["training"]["started_from"]["name"] = training.begins_with.shipped_as(better)
-        path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", "utf-8")
+        name, model = training.shipped_as(better), options.output / training.name / "model"
+        card, before = read_card(model).model_copy(update={"name": name}), training.begins_with
+        if before:
+            start = read_card(options.output / before.name / "model")
+            if card.training.started_from is None or card.training.started_from.sha256 != start.sha256:
+                raise SystemExit(
+                    f"{model} did not begin with the present weights of {before.name}; train it again"
+                )
+            start_as = card.training.started_from.model_copy(update={"name": before.shipped_as(better)})
+            record = card.training.model_copy(update={"started_from": start_as})
+            card = card.model_copy(update={"training": record})
+        shutil.copytree(model, options.ship / name, dirs_exist_ok=True)
+        write_card(options.ship / name, card)
         print(options.ship / name)
 
 

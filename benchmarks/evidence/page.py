@@ -56,7 +56,7 @@ def summary(groups: Sequence[tuple[ModuleType, Result]], run: Run) -> str:
     lines = [
         "## Targets",
         "",
-        f"| row | figure | target | {run.default} | | first pass | BSW | paint | blur |",
+        f"| row | figure | target | {run.default}, or the one named | | first pass | BSW | paint | blur |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for module, result in groups:

@@ -28,7 +28,8 @@ targets are the paper's figures for UNet+GRU on UPENN-GBM, which was not availab
 orientation.
 
 CaPTk scales a patient's map by the 99.9th percentile of all of its voxels. A network that reads one slice at a time
-cannot know that number; the last two rows, without targets, say what is left when it is given."""
+cannot know that number. The last two rows, without targets, bound what it costs from above: there a map is multiplied
+by the factor that fits the reference best."""
 JUDGED = "unet-gru-ap-rcbv"
 """The network that the targets are meant for."""
 PAPER_RANKING = "UNet+GRU, ConvLSTM2D, Conv3D"
@@ -62,8 +63,8 @@ def said_of(figures: dict[str, dict[str, float]]) -> list[str]:
     for name, card in cards.items():
         record = card.training
         notes.append(
-            f"`{name}`: {record.seconds / 60:.0f} minutes, {record.epochs} epochs of {record.n_train_slices} slices, "
-            f"ended by {record.ended_by}; the best was epoch {record.best_epoch}."
+            f"`{name}`: {record.seconds / 60:.0f} minutes on one core, each of {record.n_train_slices} slices seen "
+            f"{record.steps * record.config['batch'] / record.n_train_slices:.1f} times, ended by {record.ended_by}."
         )
     return notes
 

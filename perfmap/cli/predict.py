@@ -201,10 +201,6 @@ def predict(
         grid=grid.value,
     )
     timing = Timing(time_step, repetition_time, echo_time)
-    if figure is not None and figure.suffix.lower() not in ("", ".png"):
-        raise ConfigError(
-            f"--figure {figure} cannot be written: pictures are PNG; give a name that ends in .png"
-        )
     if dicom is None and dicom_form is not None:
         raise ConfigError("--dicom-form needs --dicom OUTDIR")
     forms = chosen_forms(dicom_form)
@@ -250,6 +246,10 @@ def predict(
     if shard or workers or scheduler or force or partial_ok:
         raise ConfigError(
             "--force, --shard, --workers, --scheduler and --partial-ok are for many cases; give a folder"
+        )
+    if figure is not None and figure.suffix.lower() != ".png":
+        raise ConfigError(
+            f"--figure {figure} cannot be written: pictures are PNG; give a name that ends in .png"
         )
     if mask is not None and mask.is_dir():
         raise InputError(f"--mask {mask} is a folder, wanted the mask of this one series; name its file")

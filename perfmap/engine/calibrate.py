@@ -89,9 +89,8 @@ def calibrate(
         try:
             prediction = predict(series, plain, PredictConfig(motion_correction="off"), threads=threads)
         except InputError:
-            continue
-        finally:
             on_subject(index + 1)
+            continue
         quantity = outputs.quantity
         found = np.asarray(prediction.maps[quantity].array, dtype=np.float32)
         sd = np.asarray(prediction.maps[f"{quantity}_sd"].array, dtype=np.float32)
@@ -104,6 +103,7 @@ def calibrate(
         lesion = brain & np.isin(labels, [LABELS[name] for name in LESION_CLASSES])
         edges = tuple(float(edge) for edge in np.linalg.norm(series.affine[:3, :3], axis=0))
         regions += _regions(error, sd, lesion, (edges[0], edges[1], edges[2]))
+        on_subject(index + 1)
     return fit_uncertainty(np.concatenate(ratios) if ratios else np.zeros(0), regions)
 
 

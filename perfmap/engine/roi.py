@@ -36,7 +36,7 @@ class RegionReading:
     mean, sd_of_voxels : float
         Over these, unit of the map; how much voxels differ from one another, not how uncertain the mean is.
     above : dict of float to float
-        Share of these above each threshold; empty for a map that is not nrCBV.
+        Share of these above each threshold; empty for a map whose sidecar names another quantity than nrCBV.
     interval : tuple of float or None
         95 % interval of the mean; None where no standard deviation is known.
     notes : tuple of str

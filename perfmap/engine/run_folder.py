@@ -76,10 +76,10 @@ def check_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
 
 def begin_folder(config: TrainConfig, folder: Path) -> None:
     """Write the config of a new run; subjects that an earlier one kept before it ended without a state go."""
-    for kept in (folder / STACKS).glob("[0-9]-" + "[0-9]" * 6 + ".npz"):
-        kept.unlink()  # nothing else in there is ours
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for kept in (folder / STACKS).glob("[0-9]-" + "[0-9]" * 6 + ".npz"):
+            kept.unlink()  # nothing else in there is ours
         (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error

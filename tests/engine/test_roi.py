@@ -1,6 +1,7 @@
 """A region's mean and how sure it is."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -158,13 +159,20 @@ def test_masks_that_do_not_fit_are_refused(
 
 
 def test_thresholds_are_of_nrcbv_and_companions_are_not_maps(tmp_path: Path) -> None:
-    region = Volume(np.ones((4, 4, 2), dtype=np.float32), np.diag([*VOXEL, 1.0]))
-    for name in ("mtt", "mtt_sd", "mask"):
-        write_volume(region, tmp_path / f"{name}.nii.gz", grid=None)
+    values = np.full((4, 4, 2), 0.5, dtype=np.float32)
+    values[:2], values[0] = 1.5, 2.0
+    affine = np.diag([*VOXEL, 1.0])
+    write_volume(Volume(values, affine), tmp_path / "mtt.nii.gz", grid=None)
+    for name in ("other_sd", "mask"):
+        write_volume(Volume(np.ones_like(values), affine), tmp_path / f"{name}.nii.gz", grid=None)
     (tmp_path / "mtt.json").write_text(json.dumps({"Quantity": "mtt", "Units": "s"}))
     reading, _ = read_region(tmp_path / "mtt.nii.gz", tmp_path / "mask.nii.gz")
     assert reading.above == {}
-    with pytest.raises(InputError, match=r"give .*mtt\.nii\.gz"):
-        read_region(tmp_path / "mtt_sd.nii.gz", tmp_path / "mask.nii.gz")
+    assert read_region(tmp_path / "other_sd.nii.gz", tmp_path / "mask.nii.gz")[0].mean == 1  # of no map here
+    for kind in ("sd", "validity"):
+        shutil.copy(tmp_path / "mask.nii.gz", tmp_path / f"mtt_{kind}.nii.gz")
+        with pytest.raises(InputError, match=r"give .*mtt\.nii\.gz"):
+            read_region(tmp_path / f"mtt_{kind}.nii.gz", tmp_path / "mask.nii.gz")
+        (tmp_path / f"mtt_{kind}.nii.gz").unlink()
     (tmp_path / "mtt.json").write_text(json.dumps({"Quantity": "nrcbv", "Units": "1"}))
-    assert read_region(tmp_path / "mtt.nii.gz", tmp_path / "mask.nii.gz")[0].above == {1.0: 0.0, 1.75: 0.0}
+    assert read_region(tmp_path / "mtt.nii.gz", tmp_path / "mask.nii.gz")[0].above == {1.0: 0.5, 1.75: 0.25}
