@@ -20,7 +20,7 @@ def roi(
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Read a map inside of a region: mean, its 95 % interval, shares above 1.0 and 1.75, volume.
+    """Read a map inside of a region: mean, its 95 % interval, for nrCBV the shares above 1.0 and 1.75, volume.
 
     The interval rests on <map>_sd, which 'perfmap predict --uncertainty' writes, and on the correlation length in the
     map's sidecar. It says how far the network may be off, not how much the tissue varies.
