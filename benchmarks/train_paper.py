@@ -9,7 +9,7 @@ is the network, the target, the normalisation and the budget:
 
 A run ends when its validation loss has not fallen for 15 epochs, or with its budget of wall-clock time; its card says
 which and keeps the curve. Stopped, the same command goes on from the last whole epoch. One run takes one core; `--jobs`
-are done side by side. Finished models are copied to `weights/` under short names with `--ship`.
+are done side by side. `--ship` trains nothing and copies the finished models to `weights/` under short names.
 
     perfmap simulate cohort/ --cohort paper --seed 0
     python benchmarks/train_paper.py cohort/ -o runs/paper --jobs 2
@@ -73,7 +73,9 @@ def train(options: argparse.Namespace, training: Training) -> float:
     if before:
         command += ["--start-from", str(options.output / before.name / "model")]
     wanted = " ".join(command)
-    if not done.exists() or done.read_text("utf-8") != wanted:
+    if options.ship and not done.exists():
+        raise SystemExit(f"{folder} holds no finished run; train it first, without --ship")
+    if not options.ship and (not done.exists() or done.read_text("utf-8") != wanted):
         print(wanted, flush=True)
         subprocess.run([*command, *(["--resume"] if (folder / "state.json").exists() else [])], check=True)
         done.write_text(wanted, "utf-8")

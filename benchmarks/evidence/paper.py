@@ -28,8 +28,8 @@ targets are the paper's figures for UNet+GRU on UPENN-GBM, which was not availab
 orientation.
 
 CaPTk scales a patient's map by the 99.9th percentile of all of its voxels. A network that reads one slice at a time
-cannot know that number. The last two rows, without targets, bound what it costs from above: there a map is multiplied
-by the factor that fits the reference best."""
+cannot know that number. In the last two rows, without targets, a map is multiplied by the factor that fits the
+reference best: one of the patient, and one of each slice, which bounds from above what the scale costs."""
 JUDGED = "unet-gru-ap-rcbv"
 """The network that the targets are meant for."""
 PAPER_RANKING = "UNet+GRU, ConvLSTM2D, Conv3D"
