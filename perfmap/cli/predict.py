@@ -253,14 +253,15 @@ def predict(
         )
     if mask is not None and mask.is_dir():
         raise InputError(f"--mask {mask} is a folder, wanted the mask of this one series; name its file")
-    if input_path.is_dir() and not holds_dicom(input_path):
+    is_export = holds_dicom(input_path)
+    if input_path.is_dir() and not is_export:
         raise InputError(
             f"{input_path} is a folder without DICOM images, wanted one series for the map {output}; name its file, "
             "or give a folder as --output to predict all that it holds"
         )
     checkpoint = load_checkpoint(find_checkpoint(model))
     source = None
-    if holds_dicom(input_path):
+    if is_export:
         with progress("files", quiet=quiet) as looked_at:
             case = the_case(
                 find_cases(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from perfmap.engine.train_config import TrainConfig
 from perfmap.errors import ConfigError, ModelError
+from perfmap.io.files import check_output
 from perfmap.models.card import LossCurve
 
 CONFIG, LOG, STATE, PROGRESS = "config.json", "log.csv", "state.safetensors", "state.json"
@@ -59,6 +60,7 @@ def check_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
             raise ConfigError(
                 f"{folder} holds a training run already; go on with --resume, or choose another folder"
             )
+        check_output(folder / CONFIG, overwrite=True)
         return
     try:
         before = TrainConfig.model_validate_json((folder / CONFIG).read_text("utf-8"))

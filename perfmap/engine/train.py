@@ -148,7 +148,7 @@ def _train(
     show = on_progress if processes.is_first else lambda progress: None
     began = time.monotonic() - state.seconds
     try:
-        validation = source.validation()
+        validation = [] if _why_ended(config, state) else source.validation()
         while (ended_by := _why_ended(config, state)) is None:
             epoch = state.epoch
             stacks = source.training(epoch)
@@ -224,10 +224,15 @@ def _train(
         source.close()
     if processes.is_first:
         card = _finish_card(folder, state, ended_by)
-        if network_gives_sd(inputs) and config.data == SIMULATOR and config.calibration_subjects:
+        is_fitted = card.outputs.uncertainty is not None  # a better checkpoint begins without
+        if not is_fitted and _fits_sd(config):
             _calibrated(folder, card, config, threads or 1, show)
     processes.wait()
     return read_card(folder / "model")
+
+
+def _fits_sd(config: TrainConfig) -> bool:
+    return network_gives_sd(config.inputs) and config.data == SIMULATOR and config.calibration_subjects > 0
 
 
 def _fresh_network(config: TrainConfig) -> nn.Module:

@@ -11,8 +11,8 @@ import torch
 
 from perfmap.engine.dataset import find_patients, split_patients
 from perfmap.engine.predict import PredictConfig, predict
-from perfmap.engine.run_folder import LOG, begin_folder
-from perfmap.engine.train import train
+from perfmap.engine.run_folder import LOG, RunState, begin_folder
+from perfmap.engine.train import _why_ended, train
 from perfmap.engine.train_config import TrainConfig, default_inputs
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import write_series, write_volume
@@ -232,6 +232,21 @@ def test_the_budget_ends_an_epoch_and_a_run_that_has_ended_stays_ended(cohort: P
     assert again.training.steps == 1
     further = train(config_for(cohort, epochs=2), tmp_path / "run", resume=True)
     assert (further.training.ended_by, further.training.epochs) == ("epochs", 2)
+
+
+def test_a_run_without_gain_ends_by_patience_and_a_longer_one_goes_on() -> None:
+    stale = RunState(epoch=5, seconds=90.0, stale=3)
+    config = TrainConfig(name="x", architecture="unet-gru", epochs=9, patience=3, minutes=2)
+    assert _why_ended(config, stale) == "patience"
+    assert _why_ended(config.model_copy(update={"patience": 4}), stale) is None
+    assert _why_ended(config.model_copy(update={"minutes": 1.5}), stale) == "minutes"
+    assert _why_ended(config.model_copy(update={"patience": None, "epochs": 5}), stale) == "epochs"
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_data_are_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is not a folder"):
+        train(config_for(tmp_path / "no cohort here"), tmp_path / "file" / "run")
 
 
 def test_a_network_of_another_quantity_may_be_the_start(cohort: Path, tmp_path: Path) -> None:
