@@ -25,7 +25,7 @@ FIGURES = (
     Figure("multiply_adds", "multiply-adds a slice, 10⁹", ".2f"),
 )
 INTRO = """A series of 20 slices of 128 × 128 and 45 volumes in memory, brain mask given. *Prediction alone*:
-the network and the preparation of its inputs, slice by slice; with the first look at eight slices for networks that
+the network and the preparation of its inputs, slice by slice; with the first look at four slices for networks that
 look twice (once to find white matter, once in its units). The best of several runs, as other work on the machine
 only ever slows them down."""
 REPEATS = 5

@@ -1,4 +1,8 @@
-"""A network run over the slices of a prepared series, block by block."""
+"""A network run over the slices of a prepared series, one by one.
+
+One slice at a time stays in the processor's cache, and is cropped to its own brain whatever the device: where a crop
+begins decides which pixels the coarser levels of a network join, and with that the last percent of a map.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,6 @@ from perfmap.preprocess.pipeline import Prepared, network_slice
 from perfmap.preprocess.resample import brain_box, from_matrix
 from perfmap.series import FloatArray
 
-# Slices that share a box around the brain. Fixed, so that a map does not depend on the number of threads.
-_BLOCK = 4
 _MULTIPLE = 8  # of the edges of a cropped slice
 SliceInput = tuple[FloatArray, FloatArray]  # channels and coverage, of `network_slice`
 
@@ -44,8 +46,8 @@ def run_network(
     slices : sequence of int
     device : torch.device
     threads : int
-        Blocks of slices computed side by side, one thread each; the result does not depend on it. Where memory does
-        not suffice for that, they are computed one by one.
+        Slices computed side by side, one thread each; the result does not depend on it. Where memory does not suffice
+        for that, they are computed one by one.
     white_level : float, optional
         Mean first-pass integral of white matter, s, where it is known: the network then reads the series in units
         of it. For networks that read the maps beside the curves.
@@ -59,17 +61,14 @@ def run_network(
     ndarray, float32, shape (len(slices), c, rows, columns)
         c = 1 for networks that give a map alone.
     """
-    blocks = [list(slices[i : i + _BLOCK]) for i in range(0, len(slices), _BLOCK)]
 
-    def read_slice(k: int) -> SliceInput:
-        return network_slice(prepared, k) if read is None else read(k)
-
-    def run(block: list[int]) -> FloatArray:
-        return _run_block(network, prepared, [read_slice(k) for k in block], device, white_level)
+    def run(k: int) -> FloatArray:
+        image, coverage = network_slice(prepared, k) if read is None else read(k)
+        return _run_slice(network, prepared, image, coverage, device, white_level)
 
     with one_thread_each():
-        images = _side_by_side(run, blocks, threads, on_slice)
-        return np.concatenate(images or _side_by_side(run, blocks, 1, on_slice))
+        images = _side_by_side(run, slices, threads, on_slice)
+        return np.stack(images or _side_by_side(run, slices, 1, on_slice))
 
 
 def memory_layout(inputs: InputContract) -> torch.memory_format:
@@ -84,20 +83,15 @@ def in_layout(network: nn.Module, inputs: InputContract, device: torch.device) -
 
 
 def _side_by_side(
-    run: Callable[[list[int]], FloatArray],
-    blocks: Sequence[list[int]],
-    threads: int,
-    on_slice: Callable[[int], None],
+    run: Callable[[int], FloatArray], slices: Sequence[int], threads: int, on_slice: Callable[[int], None]
 ) -> list[FloatArray]:
-    """Every block's images; nothing where memory did not suffice for more than one thread."""
+    """Every slice's image; nothing where memory did not suffice for more than one thread."""
     images: list[FloatArray] = []
-    done = 0
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         try:
-            for block, image in zip(blocks, pool.map(run, blocks), strict=True):
+            for image in pool.map(run, slices):
                 images.append(image)
-                done += len(block)
-                on_slice(done)
+                on_slice(len(images))
         except Exception as error:
             if threads <= 1 or not is_out_of_memory(error):
                 raise
@@ -119,20 +113,20 @@ def white_matter_probability(outputs: FloatArray) -> FloatArray:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(outputs[:, 2], -30.0, 30.0))), dtype=np.float32)
 
 
-def _run_block(
+def _run_slice(
     network: nn.Module,
     prepared: Prepared,
-    read: list[SliceInput],
+    image: FloatArray,
+    coverage: FloatArray,
     device: torch.device,
     white_level: float | None,
 ) -> FloatArray:
-    inputs, context = prepared.inputs, prepared.context
-    whole = read[0][0].shape[-1]
+    """Outputs for one slice on the series' own matrix, shape (c, rows, columns)."""
+    inputs, context, whole = prepared.inputs, prepared.context, image.shape[-1]
     box: tuple[slice, slice] = (slice(None), slice(None))
     if inputs.features == "curves+maps":  # such networks are trained on slices cropped to the brain
-        covered = np.any([coverage > 0 for _, coverage in read], axis=0)
-        box = brain_box(covered, multiple=_MULTIPLE)
-    channels = np.stack([image[:, box[0], box[1]] for image, _ in read])  # (b, c, h, w)
+        box = brain_box(coverage > 0, multiple=_MULTIPLE)
+    channels = image[:, *box]
     if white_level is not None:
         channels, context = rescale(
             channels,
@@ -141,35 +135,14 @@ def _run_block(
             n_times=inputs.n_times,
             white_matter_known=True,
         )
-    layout = memory_layout(inputs)
-    # One slice at a time stays in the processor's cache.
-    at_once = 1 if device.type == "cpu" else _BLOCK
-    parts = [channels[i : i + at_once] for i in range(0, len(channels), at_once)]
-    output = np.concatenate([_through(network, part, context, device, layout) for part in parts])
-    if output.ndim == 3:
-        output = output[:, None]
-    images = np.zeros((*output.shape[:2], whole, whole), dtype=np.float32)
-    images[..., box[0], box[1]] = output
-    rows, columns = (int(n) for n in np.delete(prepared.baseline.shape, prepared.axis))
-    return np.stack(
-        [
-            np.stack([from_matrix(plane, (rows, columns), inputs.interpolation) for plane in image])
-            for image in images
-        ]
-    )
-
-
-def _through(
-    network: nn.Module,
-    channels: FloatArray,
-    context: FloatArray,
-    device: torch.device,
-    layout: torch.memory_format,
-) -> FloatArray:
-    images = torch.from_numpy(channels).contiguous(memory_format=layout).to(device)
-    told = torch.from_numpy(np.repeat(context[None], len(channels), axis=0)).to(device)
+    told = torch.from_numpy(context[None]).to(device)
+    seen = torch.from_numpy(channels[None]).contiguous(memory_format=memory_layout(inputs)).to(device)
     with torch.inference_mode():
-        return np.asarray(network(images, told).float().cpu().numpy())
+        output = np.asarray(network(seen, told).float().cpu().numpy())[0]
+    planes = np.zeros((len(output) if output.ndim == 3 else 1, whole, whole), dtype=np.float32)
+    planes[:, *box] = output
+    rows, columns = (int(n) for n in np.delete(prepared.baseline.shape, prepared.axis))
+    return np.stack([from_matrix(plane, (rows, columns), inputs.interpolation) for plane in planes])
 
 
 def filled_slices(mask: NDArray[np.bool_], axis: int) -> list[int]:

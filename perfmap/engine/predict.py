@@ -25,7 +25,7 @@ from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
 from perfmap.preprocess.white_matter import WhiteMatter, estimate_white_matter
 from perfmap.series import FloatArray, Series, Volume
 
-_FIRST_LOOK = 8  # slices, evenly spread, on which white matter is looked for
+_FIRST_LOOK = 4  # slices, evenly spread, on which white matter is looked for
 # What can be white matter of normal appearance: voxels, and shares of the brain.
 _LEAST_WHITE, _LEAST_SHARE, _MOST_SHARE = 30, 0.05, 0.6
 
@@ -108,7 +108,7 @@ def predict(
     mask : ndarray of bool, shape (x, y, z), optional
         Brain mask; found in the series where it is not given.
     threads : int
-        Blocks of slices computed side by side, one thread each; the result does not depend on it.
+        Slices computed side by side, one thread each; the result does not depend on it.
     in_place : bool
         The series may be overwritten by the registered one, which saves its size in memory.
     on_slice : callable
@@ -221,8 +221,9 @@ def _volume(prepared: Prepared, slices: Sequence[int], planes: FloatArray) -> Fl
 
 
 def first_look(filled: Sequence[int]) -> list[int]:
-    """The slices at which a network that looks twice looks first: at most eight, spread over those that hold brain."""
-    return [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, _FIRST_LOOK).round().astype(int))]
+    """The slices at which a network that looks twice looks first: the middles of up to four equal parts."""
+    n_parts = min(_FIRST_LOOK, len(filled))
+    return [filled[(2 * i + 1) * len(filled) // (2 * n_parts)] for i in range(n_parts)]
 
 
 def _white_matter_by_network(

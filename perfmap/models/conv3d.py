@@ -17,6 +17,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+
+class AllOfTime(nn.Conv3d):
+    """A 3 × 3 convolution over the plane whose kernel spans all of time: (b, n_in, t, h, w) to (b, n_out, h, w).
+
+    Computed as one over the plane with n_in · t channels, which has the same weights and sums and is faster.
+    """
+
+    def __init__(self, n_in: int, n_out: int, *, n_times: int, bias: bool = True) -> None:
+        super().__init__(n_in, n_out, (n_times, 3, 3), padding=(0, 1, 1), bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(x.flatten(1, 2), self.weight.flatten(1, 2), self.bias, padding=1)
 
 
 class EncoderBlock(nn.Module):
@@ -24,13 +38,13 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, *, n_times: int) -> None:
         super().__init__()
-        self.over_time = nn.Conv3d(n_in, n_out, (n_times, 3, 3), padding=(0, 1, 1), bias=False)
+        self.over_time = AllOfTime(n_in, n_out, n_times=n_times, bias=False)
         self.skip_norm = nn.BatchNorm2d(n_out)
         self.halve = nn.Conv3d(n_in, n_out, 3, stride=(1, 2, 2), padding=1, bias=False)
         self.halve_norm = nn.BatchNorm3d(n_out)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        skip = torch.relu(self.skip_norm(self.over_time(x)[:, :, 0]))  # (b, n_out, h, w)
+        skip = torch.relu(self.skip_norm(self.over_time(x)))  # (b, n_out, h, w)
         return torch.relu(self.halve_norm(self.halve(x))), skip  # (b, n_out, t, h/2, w/2)
 
 
@@ -55,7 +69,7 @@ class Conv3D(nn.Module):
         self.encoder = nn.ModuleList(
             EncoderBlock(sizes[i], sizes[i + 1], n_times=n_times) for i in range(len(widths))
         )
-        self.bottleneck = nn.Conv3d(sizes[-1], n_bottleneck, (n_times, 3, 3), padding=(0, 1, 1))
+        self.bottleneck = AllOfTime(sizes[-1], n_bottleneck, n_times=n_times)
         self.up = nn.ModuleList()
         self.join = nn.ModuleList()
         n_in = n_bottleneck
@@ -74,7 +88,7 @@ class Conv3D(nn.Module):
         for block in self.encoder:
             x, skip = block(x)
             skips.append(skip)
-        y = torch.relu(self.bottleneck(x)[:, :, 0])  # (b, 1, h/16, w/16)
+        y = torch.relu(self.bottleneck(x))  # (b, 1, h/16, w/16)
         for up, join, skip in zip(self.up, self.join, reversed(skips), strict=True):
             y = torch.relu(join(torch.cat([up(y), skip], dim=1)))
         return torch.relu(self.head(y))[:, 0]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LOG_SD_RANGE = (-5.0, 3.0)
+_VOXELS_AT_ONCE = 2048
+"""Voxels that pass the temporal encoder together on a processor: what lies between its layers stays in the cache."""
 
 
 class ResidualBlock(nn.Module):
@@ -99,10 +101,9 @@ class VoxelUNet(nn.Module):
             white matter.
         """
         h, w = channels.shape[-2:]
-        padded = functional.pad(channels, (0, -w % self.multiple, 0, -h % self.multiple))
-        told = self.context(context)[:, :, None, None]
-        x = _pointwise(self.encoder_in, padded).add_(told).relu_()  # (b, n_hidden, h, w)
-        x = _pointwise(self.encoder_out, _pointwise(self.encoder_middle, x).relu_())  # (b, w0, h, w)
+        lacking = (0, -w % self.multiple, 0, -h % self.multiple)
+        padded = functional.pad(channels, lacking) if any(lacking) else channels
+        x = self.encode(padded, self.context(context))
         skips: list[Tensor] = []
         for i, block in enumerate(self.enter):
             x = block(x)
@@ -117,3 +118,31 @@ class VoxelUNet(nn.Module):
         raw = _pointwise(self.head, torch.cat([functional.relu(x), maps], dim=1))[..., :h, :w]
         value = functional.softplus(maps[:, 0, :h, :w] + raw[:, 0], beta=10.0)
         return torch.stack([value, raw[:, 1].clamp(*LOG_SD_RANGE), raw[:, 2]], dim=1)
+
+    def encode(self, channels: Tensor, told: Tensor) -> Tensor:
+        """Pass the temporal encoder, voxel by voxel.
+
+        Parameters
+        ----------
+        channels : Tensor, shape (b, n_times + n_maps, h, w)
+        told : Tensor, shape (b, n_hidden)
+            What the whole series adds to every voxel.
+
+        Returns
+        -------
+        Tensor, shape (b, widths[0], h, w)
+        """
+        into, between, out = (
+            layer.weight.flatten(1) for layer in (self.encoder_in, self.encoder_middle, self.encoder_out)
+        )
+        at_once = _VOXELS_AT_ONCE if channels.device.type == "cpu" else channels[0, 0].numel()
+        slices = []
+        for voxels, of_series in zip(channels.permute(0, 2, 3, 1), told, strict=True):
+            parts = []
+            for part in voxels.flatten(0, 1).split(at_once):
+                hidden = functional.linear(part, into, self.encoder_in.bias).add_(of_series).relu_()
+                hidden = functional.linear(hidden, between, self.encoder_middle.bias).relu_()
+                parts.append(functional.linear(hidden, out, self.encoder_out.bias))
+            slices.append(torch.cat(parts))
+        encoded = torch.stack(slices).view(len(channels), *channels.shape[-2:], -1)
+        return encoded.permute(0, 3, 1, 2)

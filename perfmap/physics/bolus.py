@@ -174,7 +174,9 @@ def log_ratio(signal: NDArray[np.floating], bolus: Bolus) -> NDArray[np.float32]
     np.maximum(ratio, np.float32(SIGNAL_FLOOR), out=ratio)
     np.log(ratio, out=ratio)
     np.negative(ratio, out=ratio)
-    return np.asarray(np.where(valid, ratio, 0), dtype=np.float32)
+    if not valid.all():
+        np.copyto(ratio, 0, where=~valid)
+    return np.asarray(ratio)
 
 
 def mend_spikes(curves: NDArray[np.float32], bolus: Bolus) -> NDArray[np.float32]:

@@ -197,7 +197,7 @@ def network_slice(prepared: Prepared, k: int) -> tuple[FloatArray, FloatArray]:
     -------
     channels : ndarray, float32, shape (c, h, w)
         The curves' `n_times` points, and the maps of `perfmap.preprocess.features` where the network wants them;
-        0 outside of the brain. h = w = `working_matrix`.
+        0 outside of the brain. h = w = `working_matrix`. The channels of a pixel lie side by side in memory.
     coverage : ndarray, float32, shape (h, w)
         Share of each pixel that is brain.
     """
@@ -222,24 +222,24 @@ def network_slice(prepared: Prepared, k: int) -> tuple[FloatArray, FloatArray]:
         ratio = mend_spikes(ratio, bolus)
     gridded = prepared.time_mapping(ratio)
     parts.insert(0, normalise(gridded, baseline, inputs, scale=prepared.scale))
-    channels = np.zeros((sum(part.shape[1] for part in parts), *mask.shape), dtype=np.float32)
-    inside = np.nonzero(mask)
-    for plane, values in zip(channels, (values for part in parts for values in part.T), strict=True):
-        plane[inside] = values
+    image = np.zeros((*mask.shape, sum(part.shape[1] for part in parts)), dtype=np.float32)
+    image[mask] = np.concatenate(parts, axis=1)
+    coverage = mask.astype(np.float32)
     edge = working_matrix(prepared)
     if edge == max(mask.shape):  # the series' own matrix: nothing is resampled
-        return _centred(channels, edge), _centred(mask.astype(np.float32)[None], edge)[0]
-    image, coverage = to_matrix(np.moveaxis(channels, 0, 2), mask, edge, inputs.interpolation)
-    return np.ascontiguousarray(np.moveaxis(image, 2, 0)), coverage
+        image, coverage = _centred(image, edge), _centred(coverage[..., None], edge)[..., 0]
+    else:
+        image, coverage = to_matrix(image, mask, edge, inputs.interpolation)
+    return np.moveaxis(image, 2, 0), coverage
 
 
-def _centred(channels: FloatArray, edge: int) -> FloatArray:
-    """Planes of shape (c, x, y) in the middle of square ones, as `to_matrix` places them."""
-    if channels.shape[1:] == (edge, edge):
-        return channels
-    square = np.zeros((len(channels), edge, edge), dtype=np.float32)
-    x, y = ((edge - n) // 2 for n in channels.shape[1:])
-    square[:, x : x + channels.shape[1], y : y + channels.shape[2]] = channels
+def _centred(image: FloatArray, edge: int) -> FloatArray:
+    """An image of shape (x, y, c) in the middle of a square one, as `to_matrix` places it."""
+    if image.shape[:2] == (edge, edge):
+        return image
+    square = np.zeros((edge, edge, image.shape[2]), dtype=np.float32)
+    x, y = ((edge - n) // 2 for n in image.shape[:2])
+    square[x : x + image.shape[0], y : y + image.shape[1]] = image
     return square
 
 
@@ -262,7 +262,9 @@ def mean_curve(series: Series, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def curves_of(signal: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
-    """Curves of the voxels of a mask, ``signal[mask]``, read volume by volume as they lie in memory. Shape (n, t)."""
+    """Curves of the voxels of a mask, ``signal[mask]``, read in the order in which they lie in memory. Shape (n, t)."""
+    if signal.strides[-1] == signal.itemsize:  # voxel by voxel
+        return signal[mask]
     inside = np.nonzero(mask)
     curves = np.empty((signal.shape[-1], len(inside[0])), dtype=signal.dtype)
     for t, row in enumerate(curves):

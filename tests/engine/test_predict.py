@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from perfmap.engine.predict import PredictConfig, predict
+from perfmap.engine.predict import PredictConfig, first_look, predict
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract
 from perfmap.models.checkpoint import Checkpoint
@@ -86,3 +86,12 @@ def test_progress_ends_at_all_slices(series: Series, checkpoint: Checkpoint) -> 
     predict(series, checkpoint, CPU, on_slice=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (9, 9)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 20, 33])
+def test_the_first_look_is_at_different_slices_spread_evenly_about_the_middle(n: int) -> None:
+    looked = first_look(range(100, 100 + n))
+    assert len(set(looked)) == len(looked) == min(n, 4)
+    assert set(looked) <= set(range(100, 100 + n))
+    assert abs(np.mean(looked) - (99.5 + n / 2)) <= 0.5
+    assert np.ptp(np.diff(looked)) <= 1 if n > 1 else True

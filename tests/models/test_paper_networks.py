@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from perfmap.models import build_network
+from perfmap.models.conv3d import AllOfTime
 
 PAPER = ("conv3d", "convlstm", "unet-gru")
 
@@ -48,3 +49,9 @@ def test_encoder_halves_128_to_8_with_skips_of_falling_width(name: str) -> None:
     with torch.no_grad():
         network(torch.randn(1, 20, 128, 128), torch.ones(1, 20))
     assert shapes == [(128, 128), (64, 64), (32, 32), (16, 16), (8, 8)]
+
+
+def test_all_of_time_is_the_3d_convolution_that_it_stands_for() -> None:
+    torch.manual_seed(0)
+    layer, x = AllOfTime(3, 4, n_times=10), torch.randn(2, 3, 10, 8, 6)
+    torch.testing.assert_close(layer(x), torch.nn.Conv3d.forward(layer, x)[:, :, 0], atol=1e-5, rtol=1e-5)

@@ -56,3 +56,15 @@ def test_far_away_pixels_and_other_slices_do_not_matter(network: VoxelUNet) -> N
     assert torch.allclose(before[0, :, 192:], after[0, :, 192:], atol=1e-4)
     assert torch.allclose(before[1], after[1], atol=1e-4)
     assert not torch.allclose(before[0, :, :8], after[0, :, :8], atol=1e-2)
+
+
+def test_the_temporal_encoder_is_three_pointwise_layers_whatever_is_computed_at_once() -> None:
+    torch.manual_seed(0)
+    network = VoxelUNet(n_times=12, n_hidden=16)
+    seen, told = (
+        torch.randn(2, 12 + 8, 40, 56),
+        torch.randn(2, 16),
+    )  # 2240 voxels: more than are taken at once
+    hidden = (network.encoder_in(seen) + told[:, :, None, None]).relu()
+    plain = network.encoder_out(network.encoder_middle(hidden).relu())
+    torch.testing.assert_close(network.encode(seen, told), plain, atol=1e-5, rtol=1e-5)
