@@ -65,6 +65,12 @@ def train(options: argparse.Namespace, training: Training) -> float:
     folder = options.output / training.name
     done = folder / "done"  # holds the command that was finished: one with another budget goes on
     before = training.begins_with
+    if before and not options.ship and not begins_with_present_weights(options.output, training):
+        kept = folder.with_name(f"{folder.name}-{read_card(folder / 'model').sha256[:8]}")
+        print(
+            f"{before.name} has been trained on: {training.name} begins anew, the old run is kept as {kept}"
+        )
+        folder.rename(kept)
     hours = CORE_HOURS[training.architecture] * options.share * (TRAINED_ON if before else 1.0)
     command = [sys.executable, "-m", "perfmap", "train", str(options.cohort), *COMMON]
     command += ["--arch", training.architecture, "--target", training.target, "--name", training.name]
@@ -85,6 +91,15 @@ def train(options: argparse.Namespace, training: Training) -> float:
     return card.scores["validation_nrmse_tissue"]
 
 
+def begins_with_present_weights(runs: Path, training: Training) -> bool:
+    """Whether a run began with the weights that the one before it has now, as far as it has begun."""
+    before, model = training.begins_with, runs / training.name / "model"
+    if before is None or not model.exists():
+        return True
+    start = read_card(model).training.started_from
+    return start is not None and start.sha256 == read_card(runs / before.name / "model").sha256
+
+
 def together(options: argparse.Namespace, trainings: Sequence[Training]) -> list[float]:
     """Several runs, `--jobs` of them at a time."""
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -97,12 +112,12 @@ def ship(options: argparse.Namespace, trainings: Sequence[Training], better: str
         name, model = training.shipped_as(better), options.output / training.name / "model"
         card, before = read_card(model).model_copy(update={"name": name}), training.begins_with
         if before:
-            start = read_card(options.output / before.name / "model")
-            if card.training.started_from is None or card.training.started_from.sha256 != start.sha256:
+            start = card.training.started_from
+            if start is None or not begins_with_present_weights(options.output, training):
                 raise SystemExit(
                     f"{model} did not begin with the present weights of {before.name}; train it again"
                 )
-            start_as = card.training.started_from.model_copy(update={"name": before.shipped_as(better)})
+            start_as = start.model_copy(update={"name": before.shipped_as(better)})
             record = card.training.model_copy(update={"started_from": start_as})
             card = card.model_copy(update={"training": record})
         shutil.copytree(model, options.ship / name, dirs_exist_ok=True)
