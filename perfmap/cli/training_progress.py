@@ -26,7 +26,7 @@ def epoch_line(progress: Progress) -> str:
 
 def fitting_line(fitting: Fitting) -> str:
     """What happens after the last epoch, in one line."""
-    return f"fitting the standard deviation to {fitting.subjects} simulated subjects of the validation part"
+    return f"fitting the {fitting.what} to {fitting.subjects} subjects of the validation part"
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def training_progress(*, quiet: bool) -> Iterator[Callable[[Progress | Fitting],
 
         def show(progress: Progress | Fitting) -> None:
             if isinstance(progress, Fitting):
-                words = "fitting the standard deviation"
+                words = f"fitting the {progress.what}"
                 bar.update(
                     task, description=words, total=progress.subjects, completed=progress.subject, loss=""
                 )

@@ -17,6 +17,7 @@ from perfmap.engine.threads import one_thread_each
 from perfmap.errors import InputError, ModelError
 from perfmap.models.card import InputContract
 from perfmap.models.checkpoint import Checkpoint
+from perfmap.physics.captk import brightest_level
 from perfmap.preprocess.brain import voxel_size
 from perfmap.preprocess.measures import measure_series
 from perfmap.preprocess.motion import MotionReport, correct_motion, estimate_displacement
@@ -183,6 +184,9 @@ def _predict(
                 level = np.float32(white_matter.level_of(array))
         except InputError as error:
             notes = (f"{error}; the map keeps the network's own scale",)
+    elif checkpoint.card.outputs.brightest is not None:
+        own = brightest_level(np.where(prepared.mask, array, 0))
+        level = np.float32(own / checkpoint.card.outputs.brightest if own > 0 else 1.0)
     outside = np.float32(np.nan if config.outside_is_nan else 0.0)
     quantity, uncertainty = checkpoint.card.outputs.quantity, checkpoint.card.outputs.uncertainty
 

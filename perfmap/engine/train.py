@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import perfmap
 from perfmap.engine.batches import Batch, batches, to_tensors
+from perfmap.engine.brightest import fit_brightest
 from perfmap.engine.calibrate import calibrate
 from perfmap.engine.dataset import Stack
 from perfmap.engine.forward import in_layout, memory_layout
@@ -57,10 +59,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fitting:
-    """What the caller may show once training has ended: subjects that the standard deviation was fitted to."""
+    """What the caller may show once training has ended: what is fitted to how many subjects."""
 
     subject: int
     subjects: int
+    what: str = "standard deviation"
 
 
 def train(
@@ -227,6 +230,8 @@ def _train(
         is_fitted = card.outputs.uncertainty is not None  # a better checkpoint begins without
         if not is_fitted and _fits_sd(config):
             _calibrated(folder, card, config, threads or 1, show)
+        if config.target == "ap_rcbv" and card.outputs.brightest is None:
+            _scaled(folder, card, config, validation or source.validation(), where, show)
     processes.wait()
     return read_card(folder / "model")
 
@@ -299,6 +304,33 @@ def _calibrated(
     )
     outputs = card.outputs.model_copy(update={"uncertainty": uncertainty})
     write_card(folder / "model", card.model_copy(update={"outputs": outputs}))
+
+
+def _scaled(
+    folder: Path,
+    card: ModelCard,
+    config: TrainConfig,
+    stacks: Sequence[Stack],
+    device: torch.device,
+    show: Callable[[Fitting], None],
+) -> None:
+    """Write into the card which level the brightest voxels of a patient's map are brought to, if that helps."""
+    network = in_layout(load_checkpoint(folder / "model").network, card.inputs, device)
+
+    def maps() -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+        for done, stack in enumerate(stacks):
+            show(Fitting(done, len(stacks), "scale of a patient"))
+            batch = to_tensors(stack, np.arange(len(stack)), config)
+            with torch.inference_mode():
+                channels = batch.channels.to(device, memory_format=memory_layout(card.inputs))
+                found = network(channels, batch.context.to(device)).float().cpu()
+            yield (found * batch.inside).numpy(), (batch.target * batch.inside).numpy()
+
+    level = fit_brightest(maps())
+    if level is not None:
+        reference = {"reference": "brightest", "brightest": float(f"{level * card.outputs.scale:.4g}")}
+        outputs = card.outputs.model_copy(update=reference)
+        write_card(folder / "model", card.model_copy(update={"outputs": outputs}))
 
 
 def _loss(predicted: Tensor, batch: Batch, device: torch.device) -> Tensor:

@@ -112,9 +112,12 @@ class OutputContract(_Frozen):
     Attributes
     ----------
     quantity, unit, description : str
-    reference : {"white-matter", "network"}
+    reference : {"white-matter", "brightest", "network"}
         What the value 1 stands for. ``white-matter``: the network's map is divided by its own level in the white
-        matter that is found in the series; ``network``: it is left as the network gives it.
+        matter that is found in the series; ``brightest``: its 99.9th percentile, outside of the brain included, is
+        brought to `brightest`, as CaPTk defines the scale of ap-rCBV; ``network``: it is left as the network gives it.
+    brightest : float or None
+        That level, in the map's unit; fitted on the validation part, as networks smooth the brightest voxels a little.
     scale : float
         The network's 1 in the map's unit, so that a network never has to give large numbers.
     uncertainty : Uncertainty or None
@@ -124,9 +127,16 @@ class OutputContract(_Frozen):
     quantity: str = "nrcbv"
     unit: str = "1"
     description: str = "CBV relative to the mean CBV of normal-appearing white matter"
-    reference: Literal["white-matter", "network"] = "white-matter"
+    reference: Literal["white-matter", "brightest", "network"] = "white-matter"
+    brightest: float | None = Field(default=None, gt=0)
     scale: float = Field(default=1.0, gt=0)
     uncertainty: Uncertainty | None = None
+
+    @model_validator(mode="after")
+    def _level_belongs_to_its_reference(self) -> OutputContract:
+        if (self.reference == "brightest") != (self.brightest is not None):
+            raise ValueError("brightest is wanted with reference 'brightest', and only there")
+        return self
 
 
 class LossCurve(_Frozen):

@@ -174,9 +174,7 @@ def _relative_volume(data: NDArray[np.float32], mean: NDArray[np.float64]) -> ND
     summed = _sum_of(delta, first, last)
     # Exactly 30 is kept in the map although it is left out of the mean curve; only what is below 30 became 0.
     summed[volume_six < MASK_LEVEL] = 0
-    ranked = np.sort(summed, axis=None)
-    top = int(np.searchsorted(ranked, ranked[-1], side="left"))
-    white = float(round_half_away(ranked[int(round_half_away(top - 0.001 * top))]))
+    white = float(round_half_away(brightest_level(summed)))
     if white <= 0:
         raise InputError(
             f"CaPTk's scale, the 99.9th percentile of the sums, is {white:.0f}, wanted a positive number; "
@@ -184,6 +182,24 @@ def _relative_volume(data: NDArray[np.float32], mean: NDArray[np.float64]) -> ND
         )
     scaled = summed.astype(np.float32) * np.float32(SCALE)
     return np.asarray(scaled.astype(np.float64) / white, dtype=np.float32)
+
+
+def brightest_level(values: NDArray[np.floating]) -> float:
+    """The 99.9th percentile as CaPTk takes it, of all voxels, those outside of the brain included.
+
+    Parameters
+    ----------
+    values : ndarray
+        A whole map, 0 outside of the brain.
+
+    Returns
+    -------
+    float
+        In the unit of the map.
+    """
+    ranked = np.sort(values, axis=None)
+    top = int(np.searchsorted(ranked, ranked[-1], side="left"))
+    return float(ranked[int(round_half_away(top - 0.001 * top))])
 
 
 def _delta_r2star(ratio: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Prediction as a pure function: a random network is enough to show what must hold for every network."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from perfmap.engine.predict import PredictConfig, first_look, predict
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract
 from perfmap.models.checkpoint import Checkpoint
+from perfmap.physics.captk import brightest_level
 from perfmap.preprocess.pipeline import Validity
 from perfmap.series import Series
 from tests.heads import head_series
@@ -95,3 +97,16 @@ def test_the_first_look_is_at_different_slices_spread_evenly_about_the_middle(n:
     assert set(looked) <= set(range(100, 100 + n))
     assert abs(np.mean(looked) - (99.5 + n / 2)) <= 0.5
     assert np.ptp(np.diff(looked)) <= 1 if n > 1 else True
+
+
+def test_a_map_whose_scale_is_that_of_its_brightest_voxels_has_them_at_their_level(
+    series: Series, checkpoint: Checkpoint
+) -> None:
+    def ap_rcbv_of(**reference: Any) -> np.ndarray:
+        outputs = OutputContract(quantity="ap_rcbv", unit="a.u.", scale=50.0, **reference)
+        card = checkpoint.card.model_copy(update={"outputs": outputs})
+        return np.asarray(predict(series, Checkpoint(card, checkpoint.network), CPU).maps["ap_rcbv"].array)
+
+    one, two = ap_rcbv_of(reference="network"), ap_rcbv_of(reference="brightest", brightest=240.0)
+    assert brightest_level(two) == pytest.approx(240.0, rel=1e-5)
+    np.testing.assert_allclose(two, one * (240.0 / brightest_level(one)), rtol=1e-5)

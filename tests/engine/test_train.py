@@ -19,6 +19,7 @@ from perfmap.io.nifti import write_series, write_volume
 from perfmap.io.sidecar import write_json
 from perfmap.models.card import InputContract
 from perfmap.models.checkpoint import load_checkpoint
+from perfmap.physics.captk import brightest_level
 from perfmap.series import Volume
 from tests.heads import head_series
 
@@ -200,6 +201,26 @@ def test_a_target_of_another_scale_is_learnt_as_well_and_the_card_keeps_scale_an
     found = predict(series, load_checkpoint(tmp_path / "run" / "model"), PredictConfig(device="cpu"))
     brain = found.prepared.mask & (nrcbv > 0)
     assert found.maps["ap_rcbv"].array[brain].mean() == pytest.approx(40.0 * nrcbv[brain].mean(), rel=0.5)
+
+
+def test_the_card_of_a_network_for_ap_rcbv_says_where_a_patient_s_brightest_voxels_belong(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfmap.engine.brightest._LEAST_PATIENTS", 1)
+    for patient in cohort.iterdir():
+        shutil.copytree(patient, tmp_path / "cohort" / patient.name)
+        (tmp_path / "cohort" / patient.name / "truth_nrcbv.nii.gz").rename(
+            tmp_path / "cohort" / patient.name / "truth_ap_rcbv.nii.gz"
+        )
+    config = config_for(tmp_path / "cohort", target="ap_rcbv", epochs=1)
+    outputs = train(config, tmp_path / "run", device="cpu").outputs
+    assert outputs.reference == "brightest"
+    found = predict(
+        head_series(shape=(40, 40, 2), seed=77)[0],
+        load_checkpoint(tmp_path / "run" / "model"),
+        PredictConfig(device="cpu"),
+    )
+    assert brightest_level(found.maps["ap_rcbv"].array) == pytest.approx(outputs.brightest, rel=1e-3)
 
 
 def test_training_goes_on_from_the_weights_of_a_checkpoint(cohort: Path, tmp_path: Path) -> None:

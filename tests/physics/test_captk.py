@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perfmap.errors import InputError
-from perfmap.physics.captk import captk_maps, captk_windows, round_half_away
+from perfmap.physics.captk import brightest_level, captk_maps, captk_windows, round_half_away
 
 F = np.float32
 
@@ -125,3 +125,10 @@ def test_overshoot_is_cut_at_full_recovery() -> None:
 def test_what_captk_itself_would_refuse(change: object, seen: str) -> None:
     with pytest.raises(InputError, match=seen):
         captk_maps(change(series()))  # type: ignore[operator]
+
+
+def test_the_brightest_level_is_that_of_every_map_and_grows_with_it() -> None:
+    assert brightest_level(np.arange(1001.0)) == 999.0
+    assert brightest_level(3.0 * np.arange(1001.0)[::-1].reshape(7, 11, 13)) == 2997.0
+    volume = captk_maps(series(shape=(30, 30, 4))).ap_rcbv
+    assert brightest_level(volume) == pytest.approx(255.0, rel=0.01)  # CaPTk rounds what it divides by
