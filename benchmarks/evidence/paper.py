@@ -13,6 +13,7 @@ from perfmap.errors import PerfmapError
 from perfmap.models.checkpoint import find_checkpoint, read_card
 from perfmap.phantom.case import series_of
 from perfmap.phantom.cohort import PAPER_PARTS
+from perfmap.physics.captk import SCALE, brightest_level
 
 TITLE = "The paper's cohort and target (ap-rCBV)"
 FIGURES = (
@@ -27,12 +28,17 @@ another seed than any training's; the target is CaPTk's ap-rCBV of the same nois
 targets are the paper's figures for UNet+GRU on UPENN-GBM, which was not available here: another data set, so an
 orientation.
 
-CaPTk scales a patient's map by the 99.9th percentile of all of its voxels. A network that reads one slice at a time
-cannot know that number. In the last two rows, without targets, a map is multiplied by the factor that fits the
-reference best: one of the patient, and one of each slice, which bounds from above what the scale costs."""
+CaPTk scales a patient's map so that the 99.9th percentile of all of its voxels is 255. A network that reads one slice
+at a time cannot know that number; perfmap brings the finished map of a network for ap-rCBV to the scale that its own
+99.9th percentile says. In the last two rows, without targets, a map is multiplied by the factor that fits the reference
+best: one of the patient, and one of each slice, which bounds from above what the scale costs.
+
+*First pass* is the plain first-pass integral under the same rule. The reference is itself an integral of the same noisy
+series, so an integral is close to it by construction: this task asks who copies CaPTk, not who is right."""
 JUDGED = "unet-gru-ap-rcbv"
 """The network that the targets are meant for."""
 PAPER_RANKING = "UNet+GRU, ConvLSTM2D, Conv3D"
+INTEGRAL = "first pass"
 NAMES = {"unet-gru": "UNet+GRU", "convlstm": "ConvLSTM2D", "conv3d": "Conv3D"}
 SEED = 91
 """Seed of this cohort; networks are trained on others."""
@@ -47,16 +53,16 @@ def measure(run: Run) -> Result:
     read = [found for found in run.each(_scores, jobs, TITLE) if found]
     figures = {
         name: {f.key: mean([found[name][f.key] for found in read if name in found]) for f in FIGURES}
-        for name in run.ap_models
+        for name in (*run.ap_models, INTEGRAL)
     }
     return Result(figures, [], [f"{len(read)} patients of seven slices.", *said_of(figures)])
 
 
 def said_of(figures: dict[str, dict[str, float]]) -> list[str]:
     """How the three networks rank, those that read the series alike, and how long each was trained."""
-    cards = {name: read_card(find_checkpoint(name)) for name in figures}
+    cards = {name: read_card(find_checkpoint(name)) for name in figures if name != INTEGRAL}
     alike = cards[JUDGED].inputs if JUDGED in cards else None
-    same = [name for name in figures if cards[name].inputs == alike]
+    same = [name for name in cards if cards[name].inputs == alike]
     ranked = sorted(same, key=lambda name: figures[name]["nrmse"])
     order = ", ".join(NAMES[cards[name].architecture] for name in ranked)
     notes = [f"Ranking by NRMSE here: {order}; in the paper: {PAPER_RANKING}."] if len(ranked) > 1 else []
@@ -76,25 +82,29 @@ def _scores(job: tuple[int, tuple[str, ...]], setup: Setup) -> dict[str, dict[st
         simulated = patient.simulate(patient.parameters())
     except PerfmapError:
         return {}
-    truth = simulated.truth
+    truth, series = simulated.truth, series_of(simulated)
+    wanted = np.where(truth["mask"], truth["ap_rcbv"], 0)
+
+    def scored(name: str, array: np.ndarray) -> dict[str, float]:
+        return score_case(name, array, wanted, mask=truth["mask"], labels=None, data_range=None).values
+
     found: dict[str, dict[str, float]] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name in names:
         checkpoint = checkpoint_of(name)
         config = PredictConfig(device="cpu", motion_correction="off")
-        prediction = predict(series_of(simulated), checkpoint, config, mask=truth["mask"])
-        array = np.asarray(prediction.maps[checkpoint.card.outputs.quantity].array)
-        wanted = np.where(truth["mask"], truth["ap_rcbv"], 0)
-
-        def scored(array: np.ndarray, name: str = name, wanted: np.ndarray = wanted) -> dict[str, float]:
-            return score_case(name, array, wanted, mask=truth["mask"], labels=None, data_range=None).values
-
-        scores = scored(array)
+        prediction = predict(series, checkpoint, config, mask=truth["mask"])
+        arrays[name] = np.asarray(prediction.maps[checkpoint.card.outputs.quantity].array)
+        integral = np.where(prediction.prepared.mask, prediction.prepared.first_pass, 0)
+        arrays[INTEGRAL] = integral * (SCALE / brightest_level(integral))
+    for name, array in arrays.items():
+        scores = scored(name, array)
         found[name] = {
             "psnr": scores["psnr_slice"],
             "ssim": scores["ssim"],
             "nrmse": scores["nrmse_range_slice"],
-            "of_patient": scored(array * best_factor(array, wanted))["nrmse_range_slice"],
-            "of_slice": scored(array * best_factor(array, wanted, axis=(0, 1)))["nrmse_range_slice"],
+            "of_patient": scored(name, array * best_factor(array, wanted))["nrmse_range_slice"],
+            "of_slice": scored(name, array * best_factor(array, wanted, axis=(0, 1)))["nrmse_range_slice"],
         }
     return found
 
