@@ -203,7 +203,7 @@ def network_slice(prepared: Prepared, k: int) -> tuple[FloatArray, FloatArray]:
     """
     axis, inputs, bolus = prepared.axis, prepared.inputs, prepared.bolus
     signal = np.moveaxis(prepared.series.signal, axis, 0)[k]
-    mask = np.moveaxis(prepared.mask, axis, 0)[k]
+    mask = np.moveaxis(prepared.validity, axis, 0)[k] == Validity.VALID
     baseline = np.moveaxis(prepared.baseline, axis, 0)[k][mask]
     ratio = log_ratio(curves_of(signal, mask), bolus)
     parts = []
