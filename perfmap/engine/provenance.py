@@ -130,6 +130,8 @@ def map_sidecar(
             "sha256": card.sha256,
             "TrainingData": card.training.data,
             "ScaleInvariant": card.scale_invariant,
+            "Reference": card.outputs.reference,
+            **({"Brightest": card.outputs.brightest} if card.outputs.brightest else {}),
             "Uncertainty": card.outputs.uncertainty and card.outputs.uncertainty.model_dump(),
         },
         "Input": describe_input(series, sha256=input_sha256),
