@@ -68,7 +68,7 @@ def train(options: argparse.Namespace, training: Training) -> float:
     if before and not options.ship and not begins_with_present_weights(options.output, training):
         kept = folder.with_name(f"{folder.name}-{read_card(folder / 'model').sha256[:8]}")
         print(
-            f"{before.name} has been trained on: {training.name} begins anew, the old run is kept as {kept}"
+            f"{before.name} has other weights: {training.name} begins anew, the old run is {kept}", flush=True
         )
         folder.rename(kept)
     hours = CORE_HOURS[training.architecture] * options.share * (TRAINED_ON if before else 1.0)

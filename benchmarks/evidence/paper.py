@@ -29,11 +29,11 @@ targets are the paper's figures for UNet+GRU on UPENN-GBM, which was not availab
 orientation.
 
 CaPTk scales a patient's map so that the 99.9th percentile of all of its voxels is 255. A network that reads one slice
-at a time cannot know that number; perfmap brings the finished map of a network for ap-rCBV to the scale that its own
-99.9th percentile says. In the last two rows, without targets, a map is multiplied by the factor that fits the reference
-best: one of the patient, and one of each slice, which bounds from above what the scale costs.
+at a time cannot know that number; where its card says so, perfmap brings a network's finished map to the scale that its
+own 99.9th percentile says. In the last two rows, without targets, a map is multiplied by the factor that fits the
+reference best: one of the patient, and one of each slice, which bounds from above what the scale costs.
 
-*First pass* is the plain first-pass integral under the same rule. The reference is itself an integral of the same noisy
+*First pass* is the plain first-pass integral under CaPTk's rule. The reference is itself an integral of the same noisy
 series, so an integral is close to it by construction: this task asks who copies CaPTk, not who is right."""
 JUDGED = "unet-gru-ap-rcbv"
 """The network that the targets are meant for."""
@@ -95,8 +95,8 @@ def _scores(job: tuple[int, tuple[str, ...]], setup: Setup) -> dict[str, dict[st
         config = PredictConfig(device="cpu", motion_correction="off")
         prediction = predict(series, checkpoint, config, mask=truth["mask"])
         arrays[name] = np.asarray(prediction.maps[checkpoint.card.outputs.quantity].array)
-        integral = np.where(prediction.prepared.mask, prediction.prepared.first_pass, 0)
-        arrays[INTEGRAL] = integral * (SCALE / brightest_level(integral))
+    integral = np.where(prediction.prepared.mask, prediction.prepared.first_pass, 0)
+    arrays[INTEGRAL] = integral * (SCALE / brightest_level(integral))
     for name, array in arrays.items():
         scores = scored(name, array)
         found[name] = {

@@ -36,7 +36,7 @@ def fit_brightest(patients: Iterable[tuple[NDArray[np.floating], NDArray[np.floa
         image, truth = found.astype(np.float64), reference.astype(np.float64)
         level, product, power = brightest_level(image), float((image * truth).sum()), float((image**2).sum())
         total = float((truth**2).sum())
-        if level <= 0 or product <= 0:
+        if not (level > 0 and product > 0):  # nothing found, or a reference that is not a number
             continue
         wanted.append(level * product / power)
         levels.append(level)

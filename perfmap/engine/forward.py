@@ -1,4 +1,4 @@
-"""A network run over the slices of a prepared series, one by one.
+"""A network run over the slices of a prepared series, each by itself.
 
 One slice at a time stays in the processor's cache, and is cropped to its own brain whatever the device: where a crop
 begins decides which pixels the coarser levels of a network join, and with that the last percent of a map.
@@ -124,7 +124,9 @@ def _run_slice(
     """Outputs for one slice on the series' own matrix, shape (c, rows, columns)."""
     inputs, context, whole = prepared.inputs, prepared.context, image.shape[-1]
     box: tuple[slice, slice] = (slice(None), slice(None))
-    if inputs.features == "curves+maps":  # such networks are trained on slices cropped to the brain
+    if (
+        inputs.features == "curves+maps" and coverage.any()
+    ):  # such networks are trained on crops to a subject's brain
         box = brain_box(coverage > 0, multiple=_MULTIPLE)
     channels = image[:, *box]
     if white_level is not None:

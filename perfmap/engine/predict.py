@@ -28,6 +28,8 @@ from perfmap.series import FloatArray, Series, Volume
 
 _FIRST_LOOK = 4  # slices, evenly spread, on which white matter is looked for
 # What can be white matter of normal appearance: voxels, and shares of the brain.
+_LEAST_BRAIN = 0.05
+"""Share of the series that has to be brain where a map is scaled by the brightest thousandth of all voxels."""
 _LEAST_WHITE, _LEAST_SHARE, _MOST_SHARE = 30, 0.05, 0.6
 
 
@@ -186,7 +188,12 @@ def _predict(
             notes = (f"{error}; the map keeps the network's own scale",)
     elif checkpoint.card.outputs.brightest is not None:
         own = brightest_level(np.where(prepared.mask, array, 0))
-        level = np.float32(own / checkpoint.card.outputs.brightest if own > 0 else 1.0)
+        if own > 0 and prepared.mask.mean() >= _LEAST_BRAIN:
+            level = np.float32(own / checkpoint.card.outputs.brightest)
+        else:
+            notes = (
+                "brain fills too little of the series to scale the map by; it keeps the network's own scale",
+            )
     outside = np.float32(np.nan if config.outside_is_nan else 0.0)
     quantity, uncertainty = checkpoint.card.outputs.quantity, checkpoint.card.outputs.uncertainty
 

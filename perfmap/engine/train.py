@@ -63,7 +63,7 @@ class Fitting:
 
     subject: int
     subjects: int
-    what: str = "standard deviation"
+    what: str
 
 
 def train(
@@ -89,7 +89,7 @@ def train(
     resume : bool
         Go on from the state in `folder`; its config must be the same but for budget and workers.
     on_progress : callable
-        Called after every step, every epoch, and every subject that the standard deviation is fitted to.
+        Called after every step, every epoch, and every subject that something is fitted to (`Fitting`).
 
     Returns
     -------
@@ -127,11 +127,17 @@ def _train(
     torch.use_deterministic_algorithms(config.deterministic)
     check_folder(config, folder, resume=resume)
     network = _fresh_network(config)
-    source = open_source(config, folder / STACKS, processes)
-    inputs = source.inputs
     # A run that goes on has its own weights: the checkpoint it began with may be gone, or another by now.
     kept = folder / "model" if resume and (folder / "model").is_dir() else None
-    started_from = read_card(kept).training.started_from if kept else _begin_with(network, config, inputs)
+    started_from = read_card(kept).training.started_from if kept else None
+    # What cannot begin is refused before data are read, unless these decide what the network is told.
+    waits = config.inputs.normalisation == "training-max"
+    if not kept and not waits:
+        started_from = _begin_with(network, config, config.inputs)
+    source = open_source(config, folder / STACKS, processes)
+    inputs = source.inputs
+    if not kept and waits:
+        started_from = _begin_with(network, config, inputs)
     if processes.is_first and not resume:
         begin_folder(config, folder)  # only now: a run that is refused leaves nothing behind
     processes.wait()
@@ -294,13 +300,14 @@ def _calibrated(
     folder: Path, card: ModelCard, config: TrainConfig, threads: int, show: Callable[[Fitting], None]
 ) -> None:
     """Write into the card how the network's standard deviation is to be read."""
-    show(Fitting(0, config.calibration_subjects))
+    n, what = config.calibration_subjects, "standard deviation"
+    show(Fitting(0, n, what))
     uncertainty = calibrate(
         load_checkpoint(folder / "model"),
-        n_subjects=config.calibration_subjects,
+        n_subjects=n,
         seed=config.seed,
         threads=threads,
-        on_subject=lambda done: show(Fitting(done, config.calibration_subjects)),
+        on_subject=lambda done: show(Fitting(done, n, what)),
     )
     outputs = card.outputs.model_copy(update={"uncertainty": uncertainty})
     write_card(folder / "model", card.model_copy(update={"outputs": outputs}))
@@ -315,18 +322,23 @@ def _scaled(
     show: Callable[[Fitting], None],
 ) -> None:
     """Write into the card which level the brightest voxels of a patient's map are brought to, if that helps."""
-    network = in_layout(load_checkpoint(folder / "model").network, card.inputs, device)
+    network, what = (
+        in_layout(load_checkpoint(folder / "model").network, card.inputs, device),
+        "scale of a patient",
+    )
 
     def maps() -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
         for done, stack in enumerate(stacks):
-            show(Fitting(done, len(stacks), "scale of a patient"))
+            show(Fitting(done, len(stacks), what))
             batch = to_tensors(stack, np.arange(len(stack)), config)
             with torch.inference_mode():
                 channels = batch.channels.to(device, memory_format=memory_layout(card.inputs))
-                found = network(channels, batch.context.to(device)).float().cpu()
+                output = network(channels, batch.context.to(device)).float().cpu()
+            found = output if output.ndim == 3 else output[:, 0]
             yield (found * batch.inside).numpy(), (batch.target * batch.inside).numpy()
 
     level = fit_brightest(maps())
+    show(Fitting(len(stacks), len(stacks), what))
     if level is not None:
         reference = {"reference": "brightest", "brightest": float(f"{level * card.outputs.scale:.4g}")}
         outputs = card.outputs.model_copy(update=reference)

@@ -113,9 +113,10 @@ class OutputContract(_Frozen):
     ----------
     quantity, unit, description : str
     reference : {"white-matter", "brightest", "network"}
-        What the value 1 stands for. ``white-matter``: the network's map is divided by its own level in the white
+        What the map's scale refers to. ``white-matter``: the network's map is divided by its own level in the white
         matter that is found in the series; ``brightest``: its 99.9th percentile, outside of the brain included, is
-        brought to `brightest`, as CaPTk defines the scale of ap-rCBV; ``network``: it is left as the network gives it.
+        brought to `brightest`, as CaPTk defines the scale of ap-rCBV: one that depends on the slices and the field of
+        view of a series, and is meant for skull-stripped ones; ``network``: it is left as the network gives it.
     brightest : float or None
         That level, in the map's unit; fitted on the validation part, as networks smooth the brightest voxels a little.
     scale : float

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from perfmap.engine.forward import run_network
 from perfmap.engine.predict import PredictConfig, first_look, predict
+from perfmap.engine.train_config import default_inputs, network_arguments
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.physics.captk import brightest_level
-from perfmap.preprocess.pipeline import Validity
+from perfmap.preprocess.pipeline import Validity, prepare_series
 from perfmap.series import Series
 from tests.heads import head_series
 from tests.models.test_checkpoint import card_fields
@@ -110,3 +112,30 @@ def test_a_map_whose_scale_is_that_of_its_brightest_voxels_has_them_at_their_lev
     one, two = ap_rcbv_of(reference="network"), ap_rcbv_of(reference="brightest", brightest=240.0)
     assert brightest_level(two) == pytest.approx(240.0, rel=1e-5)
     np.testing.assert_allclose(two, one * (240.0 / brightest_level(one)), rtol=1e-5)
+
+
+def test_where_brain_is_a_speck_of_the_series_the_network_s_own_scale_is_kept_with_a_note(
+    series: Series, checkpoint: Checkpoint
+) -> None:
+    speck = np.zeros(series.signal.shape[:3], dtype=bool)
+    speck[20:28, 26:34, 3:6] = True
+    outputs = OutputContract(quantity="ap_rcbv", unit="a.u.", reference="brightest", brightest=240.0)
+    card = checkpoint.card.model_copy(update={"outputs": outputs})
+    found = predict(series, Checkpoint(card, checkpoint.network), CPU, mask=speck)
+    plain = predict(series, checkpoint, CPU, mask=speck)
+    assert any("keeps the network's own scale" in note for note in found.notes)
+    ratio = found.maps["ap_rcbv"].array[speck] / plain.maps["nrcbv"].array[speck]
+    assert np.ptp(ratio) < 1e-4 * ratio.mean()
+
+
+def test_a_slice_is_read_alike_whichever_others_are_read(series: Series) -> None:
+    torch.manual_seed(0)
+    inputs = default_inputs("voxel-unet")
+    network = build_network("voxel-unet", **network_arguments(inputs)).eval()
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    prepared = prepare_series(series, inputs)
+    cpu = torch.device("cpu")
+    everything = run_network(network, prepared, range(9), device=cpu, threads=3)
+    some = run_network(network, prepared, [1, 6], device=cpu, threads=1)
+    assert np.array_equal(some, everything[[1, 6]])
+    assert some[:, 0].std() > 0

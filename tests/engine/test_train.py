@@ -208,11 +208,11 @@ def test_the_card_of_a_network_for_ap_rcbv_says_where_a_patient_s_brightest_voxe
 ) -> None:
     monkeypatch.setattr("perfmap.engine.brightest._LEAST_PATIENTS", 1)
     for patient in cohort.iterdir():
-        shutil.copytree(patient, tmp_path / "cohort" / patient.name)
-        (tmp_path / "cohort" / patient.name / "truth_nrcbv.nii.gz").rename(
-            tmp_path / "cohort" / patient.name / "truth_ap_rcbv.nii.gz"
-        )
-    config = config_for(tmp_path / "cohort", target="ap_rcbv", epochs=1)
+        series, nrcbv = head_series(shape=(40, 40, 2), seed=int(patient.name[1:]))
+        write_series(series, tmp_path / "cohort" / patient.name / "dsc.nii.gz")
+        reference = tmp_path / "cohort" / patient.name / "truth_ap_rcbv.nii.gz"
+        write_volume(Volume(40.0 * nrcbv, series.affine), reference, grid=None)
+    config = config_for(tmp_path / "cohort", target="ap_rcbv", epochs=2)
     outputs = train(config, tmp_path / "run", device="cpu").outputs
     assert outputs.reference == "brightest"
     found = predict(
@@ -220,7 +220,38 @@ def test_the_card_of_a_network_for_ap_rcbv_says_where_a_patient_s_brightest_voxe
         load_checkpoint(tmp_path / "run" / "model"),
         PredictConfig(device="cpu"),
     )
+    assert outputs.brightest is not None
     assert brightest_level(found.maps["ap_rcbv"].array) == pytest.approx(outputs.brightest, rel=1e-3)
+    level = head_series(shape=(40, 40, 2), seed=77)[1].max()
+    assert 0.3 * level < outputs.brightest / 40.0 < 1.5 * level  # in the unit of the references
+
+
+def test_a_start_that_does_not_fit_is_told_before_the_data_are_read(tmp_path: Path) -> None:
+    config = config_for(tmp_path / "no cohort here", start_from="voxel-unet")
+    with pytest.raises(ConfigError, match="cannot be the start of this run"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_default_network_learns_ap_rcbv_too(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfmap.engine.brightest._LEAST_PATIENTS", 1)
+    for patient in cohort.iterdir():
+        shutil.copytree(patient, tmp_path / "cohort" / patient.name)
+        found = tmp_path / "cohort" / patient.name / "truth_nrcbv.nii.gz"
+        found.rename(found.with_name("truth_ap_rcbv.nii.gz"))
+    config = TrainConfig(
+        name="ap",
+        architecture="voxel-unet",
+        inputs=default_inputs("voxel-unet"),
+        data=str(tmp_path / "cohort"),
+        target="ap_rcbv",
+        epochs=1,
+        batch=4,
+    )
+    outputs = train(config, tmp_path / "run", device="cpu").outputs
+    assert (outputs.quantity, outputs.reference) == ("ap_rcbv", "brightest")
 
 
 def test_training_goes_on_from_the_weights_of_a_checkpoint(cohort: Path, tmp_path: Path) -> None:

@@ -61,10 +61,8 @@ def test_far_away_pixels_and_other_slices_do_not_matter(network: VoxelUNet) -> N
 def test_the_temporal_encoder_is_three_pointwise_layers_whatever_is_computed_at_once() -> None:
     torch.manual_seed(0)
     network = VoxelUNet(n_times=12, n_hidden=16)
-    seen, told = (
-        torch.randn(2, 12 + 8, 40, 56),
-        torch.randn(2, 16),
-    )  # 2240 voxels: more than are taken at once
+    seen = torch.randn(2, 12 + 8, 40, 56)  # 2240 voxels: more than are taken at once
+    told = torch.randn(2, 16)
     hidden = (network.encoder_in(seen) + told[:, :, None, None]).relu()
     plain = network.encoder_out(network.encoder_middle(hidden).relu())
     torch.testing.assert_close(network.encode(seen, told), plain, atol=1e-5, rtol=1e-5)
