@@ -28,6 +28,10 @@ from perfmap.series import FloatArray, Series, Volume
 
 _FIRST_LOOK = 4  # slices, evenly spread, on which white matter is looked for
 # What can be white matter of normal appearance: voxels, and shares of the brain.
+_CAPTK_SCALE = (
+    "the map has one patient's own scale, as CaPTk's, learnt on series like UPENN-GBM's: with other protocols or a "
+    "part of the brain it can be off by a factor of two"
+)
 _LEAST_BRAIN = 0.05
 """Share of the series that has to be brain where a map is scaled by the brightest thousandth of all voxels."""
 _LEAST_WHITE, _LEAST_SHARE, _MOST_SHARE = 30, 0.05, 0.6
@@ -190,6 +194,7 @@ def _predict(
         own = brightest_level(np.where(prepared.mask, array, 0))
         if own > 0 and prepared.mask.mean() >= _LEAST_BRAIN:
             level = np.float32(own / checkpoint.card.outputs.brightest)
+            notes = (_CAPTK_SCALE,)
         else:
             notes = (
                 "brain fills too little of the series to scale the map by; it keeps the network's own scale",

@@ -66,7 +66,7 @@ def map_time(
         if n_times != inputs.n_times:
             raise InputError(
                 f"series has {n_times} volumes, this model reads exactly {inputs.n_times} as acquired; "
-                "choose a model with time_alignment 'arrival'"
+                "choose another model, for instance the default"
             )
         return TimeMapping(np.eye(n_times, dtype=np.float32), np.ones(n_times, dtype=np.float32))
     position = arrival + grid_offsets(inputs) / time_step  # in volumes

@@ -89,7 +89,7 @@ def estimate_white_matter(
         chosen = voxels[share >= max(min(PURITY, float(enough)), MIN_PURITY)]
     if not voxels.size or len(chosen) < MIN_VOXELS // 10:
         raise InputError(
-            f"white matter not found in a brain of {len(voxels)} voxels; give a mask of it with --nawm"
+            f"white matter not found in a brain of {len(voxels)} voxels; 'perfmap conventional' takes a mask of it"
         )
     white = np.zeros(mask.shape, dtype=bool)
     white[tuple(chosen.T)] = True
@@ -101,6 +101,6 @@ def _level(values: NDArray[np.floating]) -> float:
     if not level > 0:
         raise InputError(
             f"the median of the map over white matter is {level:.3g}, wanted a positive number; "
-            "give a mask of white matter with --nawm"
+            "'perfmap conventional' takes a mask of white matter, --nawm"
         )
     return level
