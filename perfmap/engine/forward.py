@@ -124,9 +124,8 @@ def _run_slice(
     """Outputs for one slice on the series' own matrix, shape (c, rows, columns)."""
     inputs, context, whole = prepared.inputs, prepared.context, image.shape[-1]
     box: tuple[slice, slice] = (slice(None), slice(None))
-    if (
-        inputs.features == "curves+maps" and coverage.any()
-    ):  # such networks are trained on crops to a subject's brain
+    # Networks that read the maps are trained on crops to a subject's brain.
+    if inputs.features == "curves+maps" and coverage.any():
         box = brain_box(coverage > 0, multiple=_MULTIPLE)
     channels = image[:, *box]
     if white_level is not None:

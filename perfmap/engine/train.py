@@ -322,10 +322,8 @@ def _scaled(
     show: Callable[[Fitting], None],
 ) -> None:
     """Write into the card which level the brightest voxels of a patient's map are brought to, if that helps."""
-    network, what = (
-        in_layout(load_checkpoint(folder / "model").network, card.inputs, device),
-        "scale of a patient",
-    )
+    network = in_layout(load_checkpoint(folder / "model").network, card.inputs, device)
+    what = "scale of a patient"
 
     def maps() -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
         for done, stack in enumerate(stacks):

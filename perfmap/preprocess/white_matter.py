@@ -89,7 +89,7 @@ def estimate_white_matter(
         chosen = voxels[share >= max(min(PURITY, float(enough)), MIN_PURITY)]
     if not voxels.size or len(chosen) < MIN_VOXELS // 10:
         raise InputError(
-            f"white matter not found in a brain of {len(voxels)} voxels; 'perfmap conventional' takes a mask of it"
+            f"white matter not found in a brain of {len(voxels)} voxels; 'perfmap conventional --nawm' takes a mask"
         )
     white = np.zeros(mask.shape, dtype=bool)
     white[tuple(chosen.T)] = True
@@ -101,6 +101,6 @@ def _level(values: NDArray[np.floating]) -> float:
     if not level > 0:
         raise InputError(
             f"the median of the map over white matter is {level:.3g}, wanted a positive number; "
-            "'perfmap conventional' takes a mask of white matter, --nawm"
+            "'perfmap conventional --nawm' takes a mask of white matter"
         )
     return level

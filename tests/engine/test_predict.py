@@ -107,7 +107,9 @@ def test_a_map_whose_scale_is_that_of_its_brightest_voxels_has_them_at_their_lev
     def ap_rcbv_of(**reference: Any) -> np.ndarray:
         outputs = OutputContract(quantity="ap_rcbv", unit="a.u.", scale=50.0, **reference)
         card = checkpoint.card.model_copy(update={"outputs": outputs})
-        return np.asarray(predict(series, Checkpoint(card, checkpoint.network), CPU).maps["ap_rcbv"].array)
+        found = predict(series, Checkpoint(card, checkpoint.network), CPU)
+        assert any("one patient's own scale" in note for note in found.notes) == ("brightest" in reference)
+        return np.asarray(found.maps["ap_rcbv"].array)
 
     one, two = ap_rcbv_of(reference="network"), ap_rcbv_of(reference="brightest", brightest=240.0)
     assert brightest_level(two) == pytest.approx(240.0, rel=1e-5)
