@@ -92,6 +92,10 @@ def simulate(
 
     if as_nifti and cohort is None:
         raise ConfigError("--nifti is how a cohort is written; other cases are NIfTI anyway")
+    if cohort is not None and slices is not None:
+        raise ConfigError(
+            "--slices does not change a cohort, whose patients have 7 slices each; leave it out"
+        )
     if cohort is not None and replay is not None:
         raise ConfigError("--cohort and --replay contradict each other; give one of them")
 

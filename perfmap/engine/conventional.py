@@ -154,6 +154,8 @@ def _conventional(
         )
     if config.method == "captk":
         found, notes, level = _captk(series, config, brain, nawm)
+        if mask is not None and any(name != "nrcbv" for name in found):
+            notes = (*notes, "CaPTk's maps know no brain mask: the one that was given does not cut them")
         return Conventional(
             found, brain, None, level, motion, (*part.notes, *brain.notes, *notes), part.described()
         )

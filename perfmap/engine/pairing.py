@@ -147,14 +147,15 @@ def find_cases(path: Path, *, role: Role, kind: str) -> dict[str, Path]:
     """
     if path.is_file():
         return {
-            case_name(PurePath(path.name), kind=_kind_of(path) or kind) or path.resolve().parent.name: path
+            case_name(PurePath(path.name), kind=quantity_of_name(path) or kind)
+            or path.resolve().parent.name: path
         }
     if not path.is_dir():
         raise InputError(f"{role} {path} does not exist; check the path")
     chosen: dict[str, tuple[int, Path]] = {}
     others: set[str] = set()
     for file in _images(path):
-        named = _kind_of(file)
+        named = quantity_of_name(file)
         if named not in (kind, None):
             others.add(str(named))
             continue
@@ -205,7 +206,8 @@ def _without_decoration(stem: str) -> str:
     return "_".join(token for token in tokens if not token.startswith("desc-"))
 
 
-def _kind_of(path: Path) -> str | None:
+def quantity_of_name(path: Path) -> str | None:
+    """Quantity, ``"mask"`` or ``"labels"`` that the name of a file ends in; None where it says nothing."""
     name = _without_decoration(image_stem(path))
     for alias in _BY_LENGTH:
         if name == alias or name.endswith(f"_{alias}"):

@@ -27,6 +27,8 @@ class Status(StrEnum):
 
 
 _ORDER = list(Status)
+_INTENSITIES = 0.02, 1.0
+"""Range of the brain's brightest baseline over the largest intensity of the training, for networks that read it."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,24 @@ def _facts(prediction: Prediction, card: ModelCard, acquisition: Acquisition) ->
             Status.FAIL,
             "no white matter was found to set the scale by; give more slices or a mask of the whole brain",
         ),
+        (
+            _reads_other_intensities(prediction, card),
+            "intensities",
+            Status.FAIL,
+            f"model '{card.name}' reads intensities as they are stored, and this series' are far from those of its "
+            "training: its map means nothing; choose a model that reads log-ratios ('perfmap models')",
+        ),
     ]
     return [Finding(name, status, None, reason) for known, name, status, reason in rows if known]
+
+
+def _reads_other_intensities(prediction: Prediction, card: ModelCard) -> bool:
+    """Whether a network that reads intensities as they are stored never saw such large, or such small ones."""
+    largest, prepared = card.inputs.training_max, prediction.prepared
+    if largest is None or not prepared.mask.any():
+        return False
+    low, high = _INTENSITIES
+    return not low <= float(np.quantile(prepared.baseline[prepared.mask], 0.99)) / largest <= high
 
 
 def _rounded(value: float | None) -> float | None:

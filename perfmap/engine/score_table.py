@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from perfmap.engine.pairing import Pair, find_cases, pair_maps
+from perfmap.engine.pairing import Pair, find_cases, pair_maps, quantity_of_name
 from perfmap.engine.score import (
     EXCLUDED_LABELS,
     METRICS,
@@ -23,7 +23,9 @@ from perfmap.engine.score import (
 )
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_volume
+from perfmap.io.sidecar import read_sidecar
 from perfmap.preprocess.slices import slice_axis
+from perfmap.quantities import QUANTITIES
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,13 @@ def score_files(
     Raises
     ------
     InputError
-        If nothing pairs, a file cannot be read, a mask or labels are missing for a case, or grids differ.
+        If nothing pairs, a file cannot be read, a mask or labels are missing for a case, grids differ, or a prediction
+        and its reference say that they are of two quantities.
     ConfigError
         If one mask or label file is given for several cases.
     """
     pairing = pair_maps(prediction, reference, quantity=quantity)
+    said = {_common_quantity(pair) for pair in pairing.pairs} - {None}
     masks = _companions("mask", mask, pairing.pairs)
     label_maps = _companions("labels", labels, pairing.pairs)
     cases = tuple(
@@ -100,7 +104,12 @@ def score_files(
         "Voxels inside the mask without reading (NaN) are scored as 0",
         "Mean over slices, then over cases, ± SD of the cases",
     )
-    return ScoreTable(quantity, convention, cases, pairing.unpaired_predictions, pairing.unpaired_references)
+    named = (
+        said.pop() if len(said) == 1 else None
+    )  # two files may be of another quantity than the one asked for
+    return ScoreTable(
+        named or quantity, convention, cases, pairing.unpaired_predictions, pairing.unpaired_references
+    )
 
 
 def table_as_dict(table: ScoreTable) -> dict[str, Any]:
@@ -167,6 +176,25 @@ def _beside_truth(reference: Path, role: str) -> Path | None:
         return None
     candidates = (reference.with_name(f"truth_{role}{suffix}") for suffix in (".nii.gz", ".nii"))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _common_quantity(pair: Pair) -> str | None:
+    """The quantity that the files of a pair say they hold, None where neither says."""
+    found, wanted = _quantity_of(pair.prediction), _quantity_of(pair.reference)
+    if found and wanted and found != wanted:
+        raise InputError(
+            f"case {pair.case}: the prediction is {found}, the reference {wanted}; "
+            "only maps of one quantity can be compared"
+        )
+    return found or wanted
+
+
+def _quantity_of(path: Path) -> str | None:
+    """Quantity of a map as its sidecar says, or else the name of a simulated truth; other names are anyone's choice."""
+    name = read_sidecar(path).get("Quantity")
+    if name is None and path.name.startswith("truth_"):
+        name = quantity_of_name(path)
+    return name if isinstance(name, str) and name in QUANTITIES else None
 
 
 def _score_pair(pair: Pair, mask: Path | None, labels: Path | None, *, data_range: float | None) -> CaseScore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -337,7 +338,12 @@ def _scaled(
 
     level = fit_brightest(maps())
     show(Fitting(len(stacks), len(stacks), what))
-    if level is not None:
+    if level is None:
+        logging.getLogger("perfmap").warning(
+            "the scale of ap-rCBV maps stays the network's own: their brightest voxels set none that is better, or "
+            "fewer than 5 validation patients say one"
+        )
+    else:
         reference = {"reference": "brightest", "brightest": float(f"{level * card.outputs.scale:.4g}")}
         outputs = card.outputs.model_copy(update=reference)
         write_card(folder / "model", card.model_copy(update={"outputs": outputs}))

@@ -43,6 +43,7 @@ def test_replay_with_a_change(folder: Path, tmp_path: Path) -> None:
     [
         (["--regime", "nonsense"], 2, "unknown regime 'nonsense'"),
         (["--set", "echo_time=0.04"], 2, "give --replay CASE.json too"),
+        (["--cohort", "paper", "--slices", "3"], 2, "7 slices each"),
         (["--cohort", "paper", "--replay", "case.json"], 2, "contradict each other"),
         (["--geometry", "native", "--slices", "99"], 2, "has 20 slices, 99 were asked for"),
         (["--geometry", "round"], 2, "round"),

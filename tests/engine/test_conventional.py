@@ -258,6 +258,9 @@ def test_captk_maps_are_of_the_whole_image(head: Head) -> None:
     assert set(found.maps) == {"ap_rcbv", "psr", "ph"}
     volume = np.asarray(found.maps["ap_rcbv"].array)
     assert np.corrcoef(volume[head.mask], head.nrcbv[head.mask])[0, 1] > 0.98
+    assert any("know no brain mask" in note for note in found.notes)
+    only_cut = conventional(head.series, ConventionalConfig(method="captk", maps=("nrcbv",)), mask=head.mask)
+    assert not any("know no brain mask" in note for note in only_cut.notes)
 
 
 def test_venous_rescaling_of_maps_without_an_arterial_input_is_refused(noisy: Head) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,7 +19,7 @@ from perfmap.engine.score import METRICS, CaseScore, score_case
 from perfmap.engine.score_table import score_files, table_as_csv, table_as_dict
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import write_volume
-from perfmap.io.sidecar import json_text
+from perfmap.io.sidecar import json_text, sidecar_path, write_json
 from perfmap.phantom.priors import LABELS
 from perfmap.series import Volume
 
@@ -416,3 +417,25 @@ def test_the_documents_name_every_figure_and_every_label() -> None:
     text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
     assert all(f"`{key}`" in text for key in METRICS)
     assert all(f"| {name} | {number} |" in text for name, number in LABELS.items())
+
+
+def test_maps_of_two_quantities_are_not_compared(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    _, references = folders
+    truth = next(references.rglob("truth_nrcbv.nii.gz"))
+    found = tmp_path / "cbv.nii.gz"  # a name that says little
+    shutil.copy(truth, found)
+    assert score_files(found, truth, quantity="nrcbv").mean["ccc"] == pytest.approx(1.0)
+    write_json({"Quantity": "ap_rcbv"}, sidecar_path(found))
+    with pytest.raises(InputError, match="the prediction is ap_rcbv, the reference nrcbv"):
+        score_files(found, truth, quantity="nrcbv")
+
+
+def test_a_table_is_headed_by_what_its_files_say(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    _, references = folders
+    truth = next(references.rglob("truth_nrcbv.nii.gz"))
+    pair = tmp_path / "one.nii.gz", tmp_path / "other.nii.gz"
+    for path in pair:
+        shutil.copy(truth, path)
+    assert score_files(*pair, quantity="nrcbv").quantity == "nrcbv"
+    write_json({"Quantity": "ap_rcbv"}, sidecar_path(pair[0]))
+    assert score_files(*pair, quantity="nrcbv").quantity == "ap_rcbv"

@@ -203,6 +203,17 @@ def test_a_target_of_another_scale_is_learnt_as_well_and_the_card_keeps_scale_an
     assert found.maps["ap_rcbv"].array[brain].mean() == pytest.approx(40.0 * nrcbv[brain].mean(), rel=0.5)
 
 
+def test_a_scale_that_cannot_be_fitted_is_told(
+    cohort: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for patient in cohort.iterdir():
+        shutil.copytree(patient, tmp_path / "cohort" / patient.name)
+        truth = tmp_path / "cohort" / patient.name / "truth_nrcbv.nii.gz"
+        truth.rename(truth.with_name("truth_ap_rcbv.nii.gz"))
+    train(config_for(tmp_path / "cohort", target="ap_rcbv", epochs=1), tmp_path / "run", device="cpu")
+    assert "fewer than 5 validation patients" in caplog.text
+
+
 def test_the_card_of_a_network_for_ap_rcbv_says_where_a_patient_s_brightest_voxels_belong(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
