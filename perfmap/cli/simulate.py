@@ -45,11 +45,15 @@ def simulate(
         typer.Option("--n", min=1, help="Cases of each regime (1 if not given), or patients of a cohort."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    regime: Annotated[str, typer.Option(help="A name of docs/simulator.md, or all.")] = "plain",
+    regime: Annotated[
+        str | None, typer.Option(help="A name of docs/simulator.md, or all; plain if not given.")
+    ] = None,
     geometry: Annotated[
-        GeometryName,
-        typer.Option(help="native: 128x128x20; upenn: 240x240x155 at 1 mm; stack: a few slices of 128x128."),
-    ] = GeometryName.NATIVE,
+        GeometryName | None,
+        typer.Option(
+            help="native: 128x128x20 (if not given); upenn: 240x240x155 at 1 mm; stack: a few slices of 128x128."
+        ),
+    ] = None,
     slices: Annotated[
         int | None,
         typer.Option(min=1, help="Slices of a stack (5 if not given), or from the middle of a volume."),
@@ -92,12 +96,19 @@ def simulate(
 
     if as_nifti and cohort is None:
         raise ConfigError("--nifti is how a cohort is written; other cases are NIfTI anyway")
-    if cohort is not None and slices is not None:
+    chosen = {"--regime": regime, "--geometry": geometry, "--slices": slices}
+    given = [name for name, value in chosen.items() if value is not None]
+    if cohort is not None and given:
         raise ConfigError(
-            "--slices does not change a cohort, whose patients have 7 slices each; leave it out"
+            f"--cohort paper has its own regime, grid and 7 slices a patient; leave out {', '.join(given)}"
         )
     if cohort is not None and replay is not None:
         raise ConfigError("--cohort and --replay contradict each other; give one of them")
+    if replay is not None and (given or n is not None):
+        given += ["--n"] if n is not None else []
+        raise ConfigError(
+            f"--replay makes the recorded case again, changed by --set alone; leave out {', '.join(given)}"
+        )
 
     from perfmap.engine.cohort import simulate_paper_cohort
     from perfmap.engine.simulate import PlannedCase, plan_cases, plan_replay, simulate_cases
@@ -116,7 +127,13 @@ def simulate(
             )
         else:
             planned: Sequence[PlannedCase] = (
-                plan_cases(regime=regime, n=n or 1, seed=seed, geometry=geometry.value, n_slices=slices)
+                plan_cases(
+                    regime=regime or "plain",
+                    n=n or 1,
+                    seed=seed,
+                    geometry=(geometry or GeometryName.NATIVE).value,
+                    n_slices=slices,
+                )
                 if replay is None
                 else [plan_replay(replay, change or [])]
             )

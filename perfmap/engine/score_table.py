@@ -88,7 +88,10 @@ def score_files(
         If one mask or label file is given for several cases.
     """
     pairing = pair_maps(prediction, reference, quantity=quantity)
-    said = {_common_quantity(pair) for pair in pairing.pairs} - {None}
+    said = {name: pair.case for pair in pairing.pairs if (name := _common_quantity(pair))}
+    if len(said) > 1:
+        each = ", ".join(f"case {case} is {name}" for name, case in sorted(said.items()))
+        raise InputError(f"{each}; only maps of one quantity make a table, score them apart")
     masks = _companions("mask", mask, pairing.pairs)
     label_maps = _companions("labels", labels, pairing.pairs)
     cases = tuple(
@@ -104,9 +107,7 @@ def score_files(
         "Voxels inside the mask without reading (NaN) are scored as 0",
         "Mean over slices, then over cases, ± SD of the cases",
     )
-    named = (
-        said.pop() if len(said) == 1 else None
-    )  # two files may be of another quantity than the one asked for
+    named = next(iter(said), quantity)  # two files may be of another quantity than the one asked for
     return ScoreTable(
         named or quantity, convention, cases, pairing.unpaired_predictions, pairing.unpaired_references
     )

@@ -89,7 +89,19 @@ def read_series(
             echo_time=echo_time,
         )
         signal = _read_volumes(stream, header, path, orientation=geometry.grid.orientation, dtype=np.float32)
+    n_filled = _filled_volumes(signal)
     notes = (*geometry.notes, *timing.notes)
+    if n_filled < shape[3]:
+        if n_filled < MIN_VOLUMES:
+            raise InputError(
+                f"{path}: all but the first {n_filled} of {shape[3]} volumes are 0 throughout, wanted at least "
+                f"{MIN_VOLUMES} that hold an image; export the series again"
+            )
+        notes = (
+            *notes,
+            f"the last {shape[3] - n_filled} of {shape[3]} volumes are 0 throughout and are left out",
+        )
+        signal = signal[..., :n_filled]
     for note in notes:
         warnings.warn(f"{path.name}: {note}", PerfmapWarning, stacklevel=2)
     return Series(
@@ -101,6 +113,12 @@ def read_series(
         grid=geometry.grid,
         notes=notes,
     )
+
+
+def _filled_volumes(signal: NDArray[Any]) -> int:
+    """Number of volumes up to the last that is not 0 throughout; all of them in a series that is 0 altogether."""
+    n = signal.shape[3]
+    return next((t + 1 for t in reversed(range(n)) if signal[..., t].any()), n)
 
 
 def read_volume(path: Path | str, *, like: Series | Volume | None = None, quantity: str = "") -> Volume:

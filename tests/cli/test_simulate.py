@@ -43,7 +43,14 @@ def test_replay_with_a_change(folder: Path, tmp_path: Path) -> None:
     [
         (["--regime", "nonsense"], 2, "unknown regime 'nonsense'"),
         (["--set", "echo_time=0.04"], 2, "give --replay CASE.json too"),
-        (["--cohort", "paper", "--slices", "3"], 2, "7 slices each"),
+        (["--cohort", "paper", "--slices", "3"], 2, "leave out --slices"),
+        (
+            ["--cohort", "paper", "--regime", "noisy", "--geometry", "stack"],
+            2,
+            "leave out --regime, --geometry",
+        ),
+        (["--replay", "case.json", "--geometry", "stack"], 2, "leave out --geometry"),
+        (["--replay", "case.json", "--n", "2"], 2, "leave out --n"),
         (["--cohort", "paper", "--replay", "case.json"], 2, "contradict each other"),
         (["--geometry", "native", "--slices", "99"], 2, "has 20 slices, 99 were asked for"),
         (["--geometry", "round"], 2, "round"),

@@ -439,3 +439,11 @@ def test_a_table_is_headed_by_what_its_files_say(folders: tuple[Path, Path], tmp
     assert score_files(*pair, quantity="nrcbv").quantity == "nrcbv"
     write_json({"Quantity": "ap_rcbv"}, sidecar_path(pair[0]))
     assert score_files(*pair, quantity="nrcbv").quantity == "ap_rcbv"
+
+
+def test_cases_of_two_quantities_make_no_table(folders: tuple[Path, Path]) -> None:
+    for case, quantity in (("one", "nrcbv"), ("two", "ap_rcbv")):
+        write_json({"Quantity": quantity}, sidecar_path(folders[0] / f"{case}.nii.gz"))
+        write_json({"Quantity": quantity}, sidecar_path(folders[1] / case / "truth_nrcbv.nii.gz"))
+    with pytest.raises(InputError, match="case two is ap_rcbv, case one is nrcbv; only maps of one"):
+        score_files(*folders, quantity="nrcbv")

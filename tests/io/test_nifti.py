@@ -256,6 +256,22 @@ def test_doubtful_time_is_a_warning_and_a_note(tmp_path: Path) -> None:
     assert series.notes[0].startswith("pixdim[4] = 1.5 has no unit")
 
 
+def test_empty_volumes_at_the_end_are_left_out_and_told(tmp_path: Path) -> None:
+    signal = np.random.default_rng(0).random((*SHAPE, 30), dtype=np.float32) + 1.0
+    signal[..., 5] = 0.0  # in the middle: part of the time axis
+    signal[..., 27:] = 0.0
+    path = tmp_path / "padded.nii.gz"
+    write_series(Series(signal, affine_of("RAS"), 1.5, 1.5), path)
+    with pytest.warns(PerfmapWarning, match="the last 3 of 30 volumes are 0 throughout and are left out"):
+        series = read_series(path)
+    np.testing.assert_array_equal(series.signal, signal[..., :27])
+    assert any("left out" in note for note in series.notes)
+    signal[..., 4:] = 0.0
+    write_series(Series(signal, affine_of("RAS"), 1.5, 1.5), path, overwrite=True)
+    with pytest.raises(InputError, match="all but the first 4 of 30 volumes are 0"):
+        read_series(path)
+
+
 @pytest.mark.parametrize(
     "shape", [SHAPE, (*SHAPE, 20, 1), (*SHAPE, 20, 3), (*SHAPE, 19), (*SHAPE, 1), (8, 9)]
 )
