@@ -21,7 +21,7 @@ from perfmap.engine.dataset import VALIDATION, Stack, simulated_stack
 from perfmap.engine.losses import FEW_LESIONS, regional_error
 from perfmap.engine.train_config import TrainConfig, default_inputs
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
-from perfmap.preprocess.features import MAPS, context_length
+from perfmap.preprocess.features import MAPS
 
 INPUTS = default_inputs("voxel-unet")
 CONFIG = TrainConfig(name="errors", architecture="voxel-unet", inputs=INPUTS)
@@ -34,10 +34,9 @@ def integral(name: str) -> Method:
 
 
 def network(model: str) -> Method:
-    """The map of a checkpoint, which may be from before there was a reference curve."""
+    """The map of a checkpoint."""
     checkpoint = load_checkpoint(find_checkpoint(model))
-    n_told = context_length(checkpoint.card.inputs)
-    return lambda batch: checkpoint.network(batch.channels, batch.context[:, :n_told])[:, 0]
+    return lambda batch: checkpoint.network(batch.channels, batch.context)[:, 0]
 
 
 @torch.inference_mode()

@@ -63,7 +63,7 @@ GROUPS: dict[str, ModuleType] = {
 }
 
 
-REUSED = "Series and conventional maps come from an earlier state of the code (`--reuse`)."
+REUSED = "Series, conventional maps and maps of unchanged weights come from an earlier state of the code (`--reuse`)."
 
 
 def main() -> None:
@@ -91,7 +91,8 @@ def main() -> None:
     parser.add_argument(
         "--reuse",
         action="store_true",
-        help="take kept series and conventional maps though the code changed since the last run; the page says so",
+        help="take kept series and maps though the code changed since the last run (new weights are computed); the "
+        "page says so",
     )
     parser.add_argument("--output", type=Path, default=Path("docs/evidence.md"))
     options = parser.parse_args()
@@ -142,11 +143,10 @@ def run_of(options: argparse.Namespace, pool: ProcessPoolExecutor | None) -> Run
 
 
 def code_of(options: argparse.Namespace) -> Code:
-    """Hashes of the code; with ``--reuse`` those of the last run for all but the networks."""
+    """Hashes of the code; with ``--reuse`` those of the last run: of networks, the hash of the weights tells them."""
     code, path = present_code(), options.folder / "code.json"
     if options.reuse and path.is_file():
-        last = json.loads(path.read_text("utf-8"))
-        return replace(code, simulator=last["simulator"], engine=last["engine"])
+        return Code(**json.loads(path.read_text("utf-8")))
     write_json(asdict(code), path, overwrite=True)
     return code
 

@@ -14,10 +14,10 @@ from perfmap.preprocess.brain import voxel_size
 
 TITLE = "Uncertainty"
 FIGURES = (
-    Figure("one", "voxels within 1 SD, %", ".0f", least=60, most=76),
-    Figure("two", "voxels within 2 SD, %", ".0f", least=92, most=98),
-    Figure("one_out", "voxels within 1 SD, held-out regimes, %", ".0f", least=60, most=76),
-    Figure("two_out", "voxels within 2 SD, held-out regimes, %", ".0f", least=92, most=98),
+    Figure("one", "voxels within 1 SD, %", ".1f", least=60, most=76),
+    Figure("two", "voxels within 2 SD, %", ".1f", least=92, most=98),
+    Figure("one_out", "voxels within 1 SD, held-out regimes, %", ".1f", least=60, most=76),
+    Figure("two_out", "voxels within 2 SD, held-out regimes, %", ".1f", least=92, most=98),
     Figure("lesion", "lesion means within their 95 % interval, %", ".0f", least=90, most=98),
 )
 INTRO = """Networks that state a standard deviation: the share of brain voxels (vessels and CSF included) whose

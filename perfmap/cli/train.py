@@ -109,9 +109,17 @@ def train(
         int,
         typer.Option(
             min=0,
-            help="Subjects of earlier epochs seen again in each epoch; all stay in the run folder, 6 MB each.",
+            help="Subjects of earlier epochs (and of --replay-from) seen again in each epoch; all stay in the run "
+            "folder, 6 MB each.",
         ),
     ] = 0,
+    replay_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Run folder of an earlier training whose subjects are among the --replayed-subjects.",
+        ),
+    ] = None,
     lesion_weight: Annotated[
         float, typer.Option(help="Weight of lesions in the loss of simulated slices.")
     ] = 1.0,
@@ -163,6 +171,12 @@ def train(
         arguments["widths"] = [int(number) for number in numbers]
     if data is None and slices != "all":
         raise ConfigError(f"--slices {slices} chooses slices of DATA, and none is given; leave it out")
+    if replay_from is not None and not (data is None and replayed_subjects):
+        raise ConfigError(
+            "--replay-from gives some of the --replayed-subjects N; give N too"
+            if data is None
+            else "--replay-from belongs to a training on the simulator, without DATA; leave one of them out"
+        )
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
     if arch not in ARCHITECTURES:
         raise ConfigError(
@@ -201,6 +215,7 @@ def train(
             subjects_per_epoch=subjects,
             validation_subjects=validation_subjects,
             replayed_subjects=replayed_subjects,
+            replay_from=None if replay_from is None else str(replay_from.resolve()),
             calibration_subjects=calibration_subjects,
             passes=1 if replayed_subjects else 3,
             lesion_weight=lesion_weight,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from perfmap.engine.dataset import VALIDATION, as_registered
-from perfmap.engine.losses import LIKELIHOOD
+from perfmap.engine.losses import FITTED_BY, ONE_SIGMA, TWO_SIGMA
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.errors import InputError
 from perfmap.metrics import sd_of_mean
@@ -20,8 +20,6 @@ from perfmap.phantom.case import draw_case, series_of, simulate_case
 from perfmap.phantom.priors import LABELS, LESION_CLASSES
 from perfmap.series import FloatArray
 
-ONE_SIGMA, TWO_SIGMA = 0.6827, 0.9545
-"""Shares of brain voxels whose error is to lie within one and two standard deviations."""
 REGION_COVER = 0.95
 """Share of lesions whose true mean is to lie within 1.96 standard deviations of the mean."""
 LENGTHS = (0.0, *np.geomspace(1.0, 60.0, 25).round(2).tolist())
@@ -76,7 +74,7 @@ def calibrate(
     InputError
         If there are fewer than five lesions.
     """
-    raw = Uncertainty(distribution=LIKELIHOOD, correlation_length_mm=0.0)
+    raw = Uncertainty(distribution=FITTED_BY, correlation_length_mm=0.0)
     outputs = checkpoint.card.outputs.model_copy(update={"uncertainty": raw})
     plain = Checkpoint(checkpoint.card.model_copy(update={"outputs": outputs}), checkpoint.network)
     ratios: list[NDArray[np.float32]] = []
@@ -128,7 +126,7 @@ def fit_uncertainty(ratios: NDArray[np.floating], regions: list[Region]) -> Unce
     one, two = np.quantile(ratios, (ONE_SIGMA, TWO_SIGMA))
     factor = float(np.sqrt(one * two / 2.0))
     return Uncertainty(
-        distribution=LIKELIHOOD,
+        distribution=FITTED_BY,
         sd_factor=round(factor, 4),
         correlation_length_mm=_fit_length(regions, factor),
     )

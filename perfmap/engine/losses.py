@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-HUBER_TISSUE, HUBER_OTHER = 3.0, 1.0
+HUBER_TISSUE, HUBER_OTHER = 6.0, 1.0
 """Errors of nrCBV beyond this count linearly: in tissue, and in vessels and CSF.
 
-In tissue nearly all errors are squared. Two thirds of the squared error of the first-pass map lie in the few voxels of
-tissue with 2 to 8 % of vessel, which a loss of relative or absolute errors would leave as they are.
+In tissue nearly all errors are squared, as the scores do. Two thirds of the squared error of the first-pass map lie in
+the few voxels of tissue with 2 to 8 % of vessel, which a loss of relative or absolute errors would leave as they are.
 """
-SD_WEIGHT, WHITE_WEIGHT, REGION_WEIGHT = 0.1, 0.3, 2.0
-"""Weights of the likelihood, of white matter and of regional means beside the error of the map."""
+SD_WEIGHT, WHITE_WEIGHT, REGION_WEIGHT = 0.1, 0.3, 4.0
+"""Weights of the standard deviation, of white matter and of regional means beside the error of the map."""
 REGION_EDGES = (4, 8, 16)
 """Edges of the windows whose means are compared, pixels."""
 FEW_LESIONS = 50.0
 """Pixels of lesion a slice, in the mean of a batch, below which their regional means weigh less."""
-LIKELIHOOD: Literal["laplace"] = "laplace"
-"""What the scale of the error is fitted by, as `perfmap.models.card.Uncertainty` names it."""
+FITTED_BY: Literal["quantiles"] = "quantiles"
+"""How the standard deviation is fitted, as `perfmap.models.card.Uncertainty` names it."""
+ONE_SIGMA, TWO_SIGMA = 0.6827, 0.9545
+"""Shares of brain voxels whose error is to lie within one and two standard deviations."""
+_LEAST_ERROR = 1e-4
 
 
 def weighted_mse(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -64,6 +68,24 @@ def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float
     return total / len(REGION_EDGES)
 
 
+def coverage_loss(error: Tensor, log_sd: Tensor) -> Tensor:
+    """Loss of a standard deviation, pixel by pixel: least where it covers 68 % of the errors and twice it 95 %.
+
+    Two quantile (pinball) losses of the logarithm of the error's size. Errors have longer tails than any usual
+    distribution: the width of one that is fitted by likelihood covers too many within one, too few within two of it.
+
+    Parameters
+    ----------
+    error, log_sd : Tensor, of the same shape
+    """
+    total = torch.zeros_like(log_sd)
+    log_error = error.abs().clamp_min(_LEAST_ERROR).log()
+    for factor, share in ((1.0, ONE_SIGMA), (2.0, TWO_SIGMA)):
+        beyond = log_error - (log_sd + math.log(factor))
+        total = total + torch.maximum(share * beyond, (share - 1.0) * beyond)
+    return total
+
+
 def correction_loss(
     output: Tensor,
     target: Tensor,
@@ -74,11 +96,11 @@ def correction_loss(
     white: Tensor,
     inside: Tensor,
 ) -> Tensor:
-    """Loss of a network that gives map, logarithm of the scale of its error, and logit of white matter.
+    """Loss of a network that gives map, logarithm of the standard deviation of its error, and logit of white matter.
 
-    Errors of voxels and of regional means (lesions, white matter and other tissue apart) are added. The scale is fitted
-    to the errors as they are (Laplace likelihood, as they have long tails: it becomes the mean absolute error); its
-    gradient does not reach the map, or the network would give up the pixels that it finds hard.
+    Errors of voxels and of regional means (lesions, white matter and other tissue apart) are added. The standard
+    deviation is fitted to the errors as they are (`coverage_loss`); its gradient does not reach the map, or the network
+    would give up the pixels that it finds hard.
 
     Parameters
     ----------
@@ -92,11 +114,11 @@ def correction_loss(
     inside : Tensor, shape (b, h, w)
         1 in the brain.
     """
-    value, log_scale, logit = output.unbind(1)
+    value, log_sd, logit = output.unbind(1)
     total = weight.sum().clamp_min(1.0)
     limit = torch.where(tissue, HUBER_TISSUE, HUBER_OTHER)
     error = huber(value - target, limit)
-    likelihood = (value - target).abs().detach() * torch.exp(-log_scale) + log_scale
+    coverage = coverage_loss((value - target).detach(), log_sd)
     entropy = functional.binary_cross_entropy_with_logits(logit, white, reduction="none")
     count = inside.sum().clamp_min(1.0)
     normal = tissue & ~lesion
@@ -108,6 +130,6 @@ def correction_loss(
     return (
         (weight * error).sum() / total
         + REGION_WEIGHT * regions
-        + SD_WEIGHT * (inside * likelihood).sum() / count
+        + SD_WEIGHT * (inside * coverage).sum() / count
         + WHITE_WEIGHT * (inside * entropy).sum() / count
     )

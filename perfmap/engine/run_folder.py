@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from perfmap.engine.dataset import TRAIN
 from perfmap.engine.train_config import TrainConfig
 from perfmap.errors import ConfigError, ModelError
 from perfmap.io.files import check_output
@@ -74,6 +75,34 @@ def check_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
             f"the run in {folder} was begun with other settings ({', '.join(changed)}); "
             "resume with the same, or begin anew"
         )
+
+
+def kept_subjects(folder: Path, config: TrainConfig) -> list[Path]:
+    """Files of the training subjects that an earlier run has kept in its folder, sorted.
+
+    Raises
+    ------
+    ConfigError
+        If `folder` holds no run, or one that kept none, whose network reads other inputs than that of `config`, or
+        which drew the very subjects that this one will draw.
+    """
+    try:
+        before = TrainConfig.model_validate_json((folder / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"{folder} holds no training run of this version; give --replay-from a folder that 'perfmap train -o' wrote"
+        ) from None
+    files = sorted((folder / STACKS).glob(f"{TRAIN}-*.npz"))
+    for is_so, what in (
+        (not files, "that kept no simulated subjects"),
+        (before.inputs != config.inputs, "whose network reads other inputs"),
+        (before.seed == config.seed, f"of the same seed, {config.seed}, and so of the same subjects"),
+    ):
+        if is_so:
+            raise ConfigError(
+                f"{folder} holds a run {what}; give another to --replay-from, or another --seed"
+            )
+    return files
 
 
 def begin_folder(config: TrainConfig, folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from perfmap.engine.dataset import (
     SimulatedStacks,
     Stack,
     find_patients,
+    load_stack,
     patient_stack,
     split_patients,
     training_maximum,
 )
 from perfmap.engine.processes import Processes
+from perfmap.engine.run_folder import kept_subjects
 from perfmap.engine.train_config import SIMULATOR, TrainConfig
 from perfmap.errors import ConfigError, InputError
 from perfmap.models.card import InputContract
@@ -58,6 +61,8 @@ def _simulated_source(config: TrainConfig, folder: Path, processes: Processes) -
         raise ConfigError(
             "normalisation 'training-max' wants training data on disk; give DATA, or use log-ratio"
         )
+    earlier_run = None if config.replay_from is None else Path(config.replay_from)
+    before = [] if earlier_run is None else processes.agree(kept_subjects(earlier_run, config))
     stacks = SimulatedStacks(
         config.inputs,
         seed=config.seed,
@@ -68,13 +73,24 @@ def _simulated_source(config: TrainConfig, folder: Path, processes: Processes) -
     n = config.subjects_per_epoch
     ahead: dict[int, list[Future[Stack]]] = {}
 
+    def replayed(epoch: int) -> list[int]:
+        """Numbers of the subjects that an epoch sees again: this run's own, then those of the run before."""
+        drawn = np.random.default_rng([config.seed, 98, epoch]).permutation(epoch * n + len(before))
+        return [int(i) for i in drawn[: config.replayed_subjects]]
+
+    def n_distinct(epochs: int) -> int:
+        taken = {i - epoch * n for epoch in range(epochs) for i in replayed(epoch) if i >= epoch * n}
+        return (epochs * n + len(taken)) * config.slices_per_subject
+
     def training(epoch: int) -> list[Stack]:
         """Stacks of this epoch, new ones and some of earlier epochs; the new ones of the next are begun."""
         for e in (epoch, epoch + 1):
             if e not in ahead and e < config.epochs:
                 ahead[e] = stacks.submit(TRAIN, processes.share(range(e * n, (e + 1) * n)))
-        earlier = np.random.default_rng([config.seed, 98, epoch]).permutation(epoch * n)
-        again = [stacks.kept(TRAIN, int(i)) for i in earlier[: config.replayed_subjects]]
+        again = [
+            stacks.kept(TRAIN, i) if i < epoch * n else _read_again(before[i - epoch * n])
+            for i in replayed(epoch)
+        ]
         fresh = processes.gather([future.result() for future in ahead.pop(epoch)])
         return fresh + again
 
@@ -85,13 +101,23 @@ def _simulated_source(config: TrainConfig, folder: Path, processes: Processes) -
     return Source(
         inputs=config.inputs,
         passes=config.passes,
-        description="simulated DSC-MRI, wide random regime, sampled on the fly",
+        description="simulated DSC-MRI, wide random regime, sampled on the fly"
+        + (f", and subjects of an earlier run ({earlier_run.name})" if earlier_run else ""),
         n_validation=config.validation_subjects * config.slices_per_subject,
         training=training,
         validation=validation,
         close=stacks.close,
-        n_distinct=lambda epochs: epochs * n * config.slices_per_subject,
+        n_distinct=n_distinct,
     )
+
+
+def _read_again(path: Path) -> Stack:
+    try:
+        return load_stack(path)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise InputError(
+            f"subject {path} of an earlier run cannot be read ({error}); take it away and begin anew"
+        ) from error
 
 
 def _cohort_source(config: TrainConfig) -> Source:

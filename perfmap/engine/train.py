@@ -40,7 +40,7 @@ from perfmap.errors import ConfigError, ModelError
 from perfmap.models import build_network
 from perfmap.models.card import InputContract, ModelCard, OutputContract, StartingPoint
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_card, save_checkpoint, write_card
-from perfmap.preprocess.features import context_length
+from perfmap.models.voxel_unet import VoxelUNet
 from perfmap.quantities import QUANTITIES
 
 
@@ -254,6 +254,12 @@ def _fresh_network(config: TrainConfig) -> nn.Module:
         raise ConfigError(str(error)) from error
 
 
+def _arguments(network: nn.Module, config: TrainConfig, inputs: InputContract) -> dict[str, Any]:
+    """Keyword arguments that make the network again, defaults that may change one day among them."""
+    layout = network.layout if isinstance(network, VoxelUNet) else {}
+    return {**layout, **network_arguments(inputs), **config.arguments}
+
+
 def _why_ended(config: TrainConfig, state: RunState) -> Literal["epochs", "minutes", "patience"] | None:
     """Which of its ends a run has reached; None: it goes on."""
     if config.minutes is not None and state.seconds / 60 >= config.minutes:
@@ -269,26 +275,17 @@ def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) 
         return None
     before = load_checkpoint(find_checkpoint(config.start_from))
     card = before.card
-    weights = before.network.state_dict()
-    # A checkpoint from before there was a reference curve may begin a run that reads it.
-    alike = inputs.model_copy(
-        update={"reference_curve": inputs.reference_curve and card.inputs.reference_curve}
-    )
     for what, found, wanted in (
         ("architecture", card.architecture, config.architecture),
-        ("arguments", card.arguments, {**network_arguments(alike), **config.arguments}),
-        ("inputs", card.inputs.model_dump(), alike.model_dump()),
+        ("arguments", card.arguments, _arguments(network, config, inputs)),
+        ("inputs", card.inputs.model_dump(), inputs.model_dump()),
     ):
         if found != wanted:
             raise ConfigError(
                 f"model '{card.name}' cannot be the start of this run: {what} {found}, wanted {wanted}; "
                 "give the same options as it was trained with, or start from random weights"
             )
-    if alike != inputs:
-        told = weights["context.weight"]
-        added = told.new_zeros(len(told), context_length(inputs) - told.shape[1])
-        weights["context.weight"] = torch.cat([told, added], dim=1)  # it is given no weight yet
-    network.load_state_dict(weights)
+    network.load_state_dict(before.network.state_dict())
     return StartingPoint(name=card.name, sha256=card.sha256)
 
 
@@ -450,7 +447,7 @@ def _card_fields(
     return {
         "name": config.name,
         "architecture": config.architecture,
-        "arguments": {**network_arguments(source.inputs), **config.arguments},
+        "arguments": _arguments(network, config, source.inputs),
         "inputs": source.inputs,
         "outputs": OutputContract(
             quantity=config.target,
@@ -477,6 +474,7 @@ def _card_fields(
             "config": {
                 **config.model_dump(exclude={"workers", "start_from"}),
                 "data": Path(config.data).name,
+                "replay_from": config.replay_from and Path(config.replay_from).name,
             },
             "perfmap_version": perfmap.__version__,
             "processes": n_processes,

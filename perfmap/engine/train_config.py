@@ -41,6 +41,8 @@ class TrainConfig(BaseModel):
         Simulator only: fresh subjects an epoch, slices of each, and how often each slice is seen.
     replayed_subjects : int
         Simulator only: subjects of earlier epochs that are seen again in each epoch, from the run folder; 0 keeps none.
+    replay_from : str or None
+        Simulator only: folder of an earlier run whose training subjects are among those that are seen again.
     validation_subjects : int
         Simulator only.
     calibration_subjects : int
@@ -87,6 +89,7 @@ class TrainConfig(BaseModel):
     slices_per_subject: int = Field(default=6, ge=1)
     passes: int = Field(default=3, ge=1)
     replayed_subjects: int = Field(default=0, ge=0)
+    replay_from: str | None = None
     validation_subjects: int = Field(default=24, ge=1)
     calibration_subjects: int = Field(default=40, ge=0)
     batch: int = Field(default=8, ge=1)

@@ -86,9 +86,10 @@ class Uncertainty(_Frozen):
 
     Attributes
     ----------
-    distribution : {"gaussian", "laplace"}
-        Likelihood that the network was trained with. ``gaussian``: the scale is the standard deviation; ``laplace``: it
-        is b, and the standard deviation is √2·b.
+    distribution : {"gaussian", "laplace", "quantiles"}
+        What the scale was trained by. ``gaussian``: it is the standard deviation; ``laplace``: it is b, and the
+        standard deviation is √2·b; ``quantiles``: it stands for the standard deviation, as it covers 68 % of the
+        errors and twice it 95 %.
     sd_factor : float
         What the standard deviation is multiplied by to cover as it should; fitted on the validation part.
     correlation_length_mm : float
@@ -96,7 +97,7 @@ class Uncertainty(_Frozen):
         validation part. The mean over a region is as uncertain as that correlation says.
     """
 
-    distribution: Literal["gaussian", "laplace"] = "gaussian"
+    distribution: Literal["gaussian", "laplace", "quantiles"] = "gaussian"
     sd_factor: float = Field(default=1.0, gt=0)
     correlation_length_mm: float = Field(ge=0)
 

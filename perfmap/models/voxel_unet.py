@@ -3,8 +3,8 @@
 The first-pass integral is one of its inputs and the start of its output: the last layer begins at zero, so training
 starts at the conventional map and learns only what is wrong with it. Full resolution is kept from end to end: the
 encoder looks at single voxels, and the finest level of the U-Net has the input's own matrix. Levels are joined by
-sums, which take half of the arithmetic of joining channels. Fully convolutional: it takes any matrix, and pads it to
-a multiple of 8 itself.
+sums, which take half of the arithmetic of joining channels. Most blocks stand at the finest level, where they matter
+most (``docs/networks.md``). Fully convolutional: it takes any matrix, and pads it to a multiple of 8 itself.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class ResidualBlock(nn.Module):
         return y.add_(x)
 
 
+def _blocks(width: int, number: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(number)))
+
+
 def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
     """A 1 × 1 convolution; as one matrix product where the channels of a voxel lie side by side in memory."""
     assert isinstance(layer, nn.Conv2d)
@@ -59,6 +63,14 @@ class VoxelUNet(nn.Module):
         Width of the temporal encoder.
     widths : sequence of int
         Channels of the levels, the finest first; each level halves the matrix.
+    blocks_down, blocks_up : sequence of int, optional
+        Residual blocks at each level, the finest first: on the way down (one at the two finest levels and at the
+        coarsest if not given), and on the way up, which has no coarsest level (two at the finest).
+
+    Raises
+    ------
+    ValueError
+        If the numbers of levels differ, or one of blocks is negative.
     """
 
     def __init__(
@@ -69,19 +81,29 @@ class VoxelUNet(nn.Module):
         n_scalars: int = 7,
         n_hidden: int = 64,
         widths: Sequence[int] = (24, 48, 96, 128),
+        blocks_down: Sequence[int] | None = None,
+        blocks_up: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         w = tuple(widths)
+        n = len(w)
+        down = [int(i < 2 or i == n - 1) for i in range(n)] if blocks_down is None else list(blocks_down)
+        up = [2 * int(i == 0) for i in range(n - 1)] if blocks_up is None else list(blocks_up)
+        if (len(down), len(up)) != (n, n - 1):
+            raise ValueError(f"{n} levels want {n} blocks_down and {n - 1} blocks_up")
+        if min(*down, *up) < 0:
+            raise ValueError(f"blocks {down} and {up} hold a negative number")
+        self.layout = {"n_hidden": n_hidden, "widths": list(w), "blocks_down": down, "blocks_up": up}
         self.n_times = n_times
         self.multiple = 2 ** (len(w) - 1)
         self.encoder_in = nn.Conv2d(n_times + n_maps, n_hidden, 1)
         self.context = nn.Linear(n_times + n_scalars, n_hidden)
         self.encoder_middle = nn.Conv2d(n_hidden, n_hidden, 1)
         self.encoder_out = nn.Conv2d(n_hidden, w[0], 1)
-        self.enter = nn.ModuleList(ResidualBlock(width) for width in w)
+        self.enter = nn.ModuleList(map(_blocks, w, down))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(w))
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(w))
-        self.leave = nn.ModuleList(ResidualBlock(width) for width in w[:-1])
+        self.leave = nn.ModuleList(map(_blocks, w, up))
         self.head = nn.Conv2d(w[0] + n_maps, 3, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -97,8 +119,8 @@ class VoxelUNet(nn.Module):
         Returns
         -------
         Tensor, shape (b, 3, h, w)
-            The map (never negative), the logarithm of the scale of its error, and the logit of normal-appearing
-            white matter.
+            The map (never negative), the logarithm of the standard deviation of its error, and the logit of
+            normal-appearing white matter.
         """
         h, w = channels.shape[-2:]
         lacking = (0, -w % self.multiple, 0, -h % self.multiple)

@@ -12,13 +12,16 @@ from perfmap.phantom.randomness import sub_generator
 Float32Array = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
 
+_FIRST = 8  # images that stand for the baseline, which a registration takes as its reference
 _SLAB = 16384  # voxels resampled at a time: they stay in the cache
 
 
 def poses(parameters: MotionParameters, *, n_times: int, seed: int) -> FloatArray:
-    """Translation (mm) and rotation (degrees) of the head at each image, the first image at rest.
+    """Translation (mm) and rotation (degrees) of the head at each image, against that of the truth.
 
-    A random walk pulled gently back towards the start, plus sudden lasting jumps.
+    A random walk from there, pulled gently back towards it, plus sudden lasting jumps. What registration leaves over
+    (`MotionParameters.left`) is around the mean pose of the first eight images, which stand for the baseline, however
+    long that is: it brings the others there, not to the truth.
 
     Returns
     -------
@@ -34,7 +37,8 @@ def poses(parameters: MotionParameters, *, n_times: int, seed: int) -> FloatArra
         direction = rng.standard_normal(6)
         direction *= size / np.linalg.norm(direction)
         pose[round(place * (n_times - 1)) :] += direction
-    return pose
+    reference = pose[:_FIRST].mean(axis=0)
+    return pose if parameters.left == 1.0 else reference + parameters.left * (pose - reference)
 
 
 def move(signal: Float32Array, affine: NDArray[np.float64], pose: FloatArray) -> Float32Array:

@@ -97,6 +97,12 @@ class MotionParameters(_Record):
     jumps: tuple[tuple[float, float], ...] = Field(
         default=(), description="(place in the series 0–1, size in mm and degrees)"
     )
+    left: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the motion that registration to the first images leaves over",
+    )
 
 
 class AcquisitionParameters(_Record):

@@ -338,6 +338,9 @@ def test_a_reader_that_has_gone_away_is_no_error(arguments: list[str], tmp_path:
         ["--widths", "0,1"],
         ["--widths", "8,8"],
         ["--slices", "paper"],
+        ["--replay-from", "elsewhere"],
+        ["--replay-from", "elsewhere", "--replayed-subjects", "3"],
+        ["cohort/", "--replay-from", "elsewhere", "--replayed-subjects", "3"],
     ],
 )
 def test_nonsense_for_training_is_a_matter_of_usage(

@@ -21,7 +21,7 @@ def test_the_factor_is_that_of_the_errors() -> None:
     rng = np.random.default_rng(0)
     ratios = np.abs(rng.normal(0.0, 1.7, 100_000))
     found = fit_uncertainty(ratios, regions(rng, common=False, true_sd=0.34))
-    assert found.distribution == "laplace"  # what the loss fits
+    assert found.distribution == "quantiles"  # what the loss fits
     assert found.sd_factor == pytest.approx(1.7, rel=0.02)
     assert found.correlation_length_mm <= 2.0
 

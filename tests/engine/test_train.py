@@ -3,15 +3,19 @@
 import csv
 import json
 import shutil
+from collections.abc import Iterable
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from perfmap.engine.dataset import find_patients, split_patients
+from perfmap.engine.dataset import Stack, find_patients, save_stack, split_patients
 from perfmap.engine.predict import PredictConfig, predict
-from perfmap.engine.run_folder import LOG, RunState, begin_folder
+from perfmap.engine.processes import together
+from perfmap.engine.run_folder import LOG, RunState, begin_folder, kept_subjects
+from perfmap.engine.sources import open_source
 from perfmap.engine.train import _why_ended, train
 from perfmap.engine.train_config import TrainConfig, default_inputs
 from perfmap.errors import ConfigError, InputError
@@ -332,23 +336,6 @@ def test_a_network_of_another_quantity_may_be_the_start(cohort: Path, tmp_path: 
     assert card.training.started_from.sha256 == before.sha256
 
 
-def test_a_checkpoint_from_before_the_reference_curve_begins_by_ignoring_it(
-    cohort: Path, tmp_path: Path
-) -> None:
-    inputs = default_inputs("voxel-unet").model_copy(update={"matrix": 32, "reference_curve": False})
-    options = {"architecture": "voxel-unet", "arguments": {"widths": [8, 8]}, "epochs": 1}
-    train(config_for(cohort, inputs=inputs, **options), tmp_path / "before")
-    known = inputs.model_copy(update={"reference_curve": True})
-    start = str(tmp_path / "before" / "model")
-    still = {"learning_rate": 1e-9, "weight_decay": 0.0, "start_from": start}
-    train(config_for(cohort, inputs=known, **options, **still), tmp_path / "after")
-    before, after = (load_checkpoint(tmp_path / name / "model").network for name in ("before", "after"))
-    old, new = (network.state_dict()["context.weight"] for network in (before, after))
-    assert torch.allclose(new[:, :47], old, atol=1e-6)
-    assert new.shape[1] == 87
-    assert new[:, 47:].abs().max() < 1e-6
-
-
 def test_a_new_run_takes_away_old_kept_subjects_and_nothing_else(tmp_path: Path) -> None:
     stale, own = (tmp_path / "stacks" / name for name in ("0-000003.npz", "mine.npz"))
     stale.parent.mkdir()
@@ -373,3 +360,85 @@ def test_a_checkpoint_of_another_kind_is_no_start(cohort: Path, tmp_path: Path) 
             config_for(cohort, start_from=start, architecture="voxel-unet", arguments={}, inputs=inputs),
             tmp_path / "d",
         )
+
+
+def tiny_stack(level: float) -> Stack:
+    plane = np.ones((1, 8, 8))
+    yes = plane.astype(bool)
+    return Stack(
+        curves=np.zeros((1, 48, 8, 8), np.float16),
+        valid=np.ones(87, np.float32),
+        target=(level * plane).astype(np.float16),
+        coverage=plane.astype(np.float16),
+        tissue=yes,
+        lesion=~yes,
+        white=yes,
+        white_level=1.0,
+    )
+
+
+class MadeUp:
+    """Subjects of level 1, in place of simulated ones."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+
+    def submit(self, part: int, indices: Iterable[int]) -> list[Future[Stack]]:
+        futures: list[Future[Stack]] = [Future() for _ in indices]
+        for future in futures:
+            future.set_result(tiny_stack(1.0))
+        return futures
+
+    def kept(self, part: int, index: int) -> Stack:
+        return tiny_stack(2.0)
+
+    def close(self) -> None: ...
+
+
+def test_subjects_of_an_earlier_run_are_seen_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = default_inputs("voxel-unet")
+    earlier = TrainConfig(name="x", architecture="voxel-unet", inputs=inputs)
+    begin_folder(earlier, tmp_path)
+    for part, n in ((0, 3), (1, 2)):  # those of its validation part are not taken
+        for i in range(n):
+            save_stack(tiny_stack(3.0 + part), tmp_path / "stacks" / f"{part}-{i:06d}.npz")
+    config = earlier.model_copy(
+        update={"seed": 1, "subjects_per_epoch": 2, "replayed_subjects": 2, "replay_from": str(tmp_path)}
+    )
+    monkeypatch.setattr("perfmap.engine.sources.SimulatedStacks", MadeUp)
+    with together("cpu") as processes:
+        source = open_source(config, tmp_path / "new", processes)
+        levels = [[float(stack.target[0, 0, 0]) for stack in source.training(epoch)] for epoch in range(12)]
+    assert sorted(levels[0]) == [1.0, 1.0, 3.0, 3.0]
+    assert [len(found) for found in levels] == [4] * 12
+    assert {level for found in levels for level in found} == {1.0, 2.0, 3.0}
+    assert source.n_distinct(1) == (2 + 2) * 6  # two of the three that were kept
+    assert source.n_distinct(12) == (12 * 2 + 3) * 6
+    assert "an earlier run" in source.description
+
+
+def test_a_kept_subject_that_is_broken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = TrainConfig(name="x", architecture="voxel-unet", inputs=default_inputs("voxel-unet"))
+    begin_folder(earlier, tmp_path)
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "0-000007.npz").write_bytes(b"PK")
+    config = earlier.model_copy(update={"seed": 1, "replayed_subjects": 1, "replay_from": str(tmp_path)})
+    monkeypatch.setattr("perfmap.engine.sources.SimulatedStacks", MadeUp)
+    with together("cpu") as processes, pytest.raises(InputError, match=r"0-000007\.npz of an earlier run"):
+        open_source(config, tmp_path / "new", processes).training(0)
+
+
+def test_a_folder_that_has_nothing_to_be_seen_again_is_refused(tmp_path: Path) -> None:
+    inputs = default_inputs("voxel-unet")
+    earlier = TrainConfig(name="x", architecture="voxel-unet", inputs=inputs)
+    config = earlier.model_copy(update={"seed": 1})
+    with pytest.raises(ConfigError, match="holds no training run"):
+        kept_subjects(tmp_path, config)
+    begin_folder(earlier, tmp_path)
+    with pytest.raises(ConfigError, match="kept no simulated subjects"):
+        kept_subjects(tmp_path, config)
+    save_stack(tiny_stack(1.0), tmp_path / "stacks" / "0-000000.npz")
+    assert len(kept_subjects(tmp_path, config)) == 1
+    with pytest.raises(ConfigError, match="reads other inputs"):
+        kept_subjects(tmp_path, config.model_copy(update={"inputs": InputContract()}))
+    with pytest.raises(ConfigError, match="of the same seed, 0"):
+        kept_subjects(tmp_path, earlier)

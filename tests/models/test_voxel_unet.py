@@ -58,6 +58,23 @@ def test_far_away_pixels_and_other_slices_do_not_matter(network: VoxelUNet) -> N
     assert not torch.allclose(before[0, :, :8], after[0, :, :8], atol=1e-2)
 
 
+def test_blocks_stand_where_they_are_asked_for() -> None:
+    network = VoxelUNet(widths=(8, 16), blocks_down=(2, 1), blocks_up=(3,))
+    assert [len(blocks) for blocks in network.enter] == [2, 1]
+    assert [len(blocks) for blocks in network.leave] == [3]
+    usual = VoxelUNet(widths=(8, 8, 8, 8))
+    assert [len(blocks) for blocks in usual.enter] == [1, 1, 0, 1]
+    assert [len(blocks) for blocks in usual.leave] == [2, 0, 0]
+    with pytest.raises(ValueError, match="2 levels want 2 blocks_down and 1 blocks_up"):
+        VoxelUNet(widths=(8, 16), blocks_down=(2, 1), blocks_up=(3, 1))
+    with pytest.raises(ValueError, match="negative"):
+        VoxelUNet(widths=(8, 16), blocks_down=(2, 1), blocks_up=(-1,))
+    again = VoxelUNet(**network.layout)
+    assert {k: v.shape for k, v in again.state_dict().items()} == {
+        k: v.shape for k, v in network.state_dict().items()
+    }
+
+
 def test_the_temporal_encoder_is_three_pointwise_layers_whatever_is_computed_at_once() -> None:
     torch.manual_seed(0)
     network = VoxelUNet(n_times=12, n_hidden=16)

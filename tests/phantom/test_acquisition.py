@@ -285,6 +285,17 @@ def test_motion_displaces_and_an_immobile_head_does_not() -> None:
     assert np.abs(moved[..., 40] - still[..., 40]).max() > 0.2 * still[..., 40].max()
 
 
+def test_registration_leaves_a_share_around_the_first_images() -> None:
+    moving = MotionParameters(walk=0.2, jumps=((0.5, 3.0),))
+    pose = poses(moving, n_times=40, seed=3)
+    left = poses(moving.model_copy(update={"left": 0.1}), n_times=40, seed=3)
+    reference = pose[:8].mean(axis=0)
+    np.testing.assert_allclose(left - reference, 0.1 * (pose - reference), atol=1e-12)
+    settled = poses(moving.model_copy(update={"left": 0.0}), n_times=40, seed=3)
+    assert not np.diff(settled, axis=0).any()
+    assert settled[0].any()  # at rest, but not where the truth is
+
+
 def test_motion_of_whole_voxels_is_a_shift() -> None:
     image = np.random.default_rng(0).random((16, 16, 4, 2), dtype=np.float32)
     pose = np.zeros((2, 6))

@@ -72,6 +72,7 @@ CHANGES: dict[str, tuple[Any, Mapping[str, Any]]] = {
     "artefacts.stripped": (True, {}),
     "motion.walk": (0.3, {}),
     "motion.jumps": (((0.5, 3.0),), {}),
+    "motion.left": (0.2, {"motion.walk": 0.3}),
 }
 
 
