@@ -6,7 +6,7 @@ begins decides which pixels the coarser levels of a network join, and with that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -87,16 +87,22 @@ def _side_by_side(
 ) -> list[FloatArray]:
     """Every slice's image; nothing where memory did not suffice for more than one thread."""
     images: list[FloatArray] = []
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
+
+    def collect(found: Iterable[FloatArray]) -> list[FloatArray]:
+        for image in found:
+            images.append(image)
+            on_slice(len(images))
+        return images
+
+    if threads <= 1:  # in this thread: to start another can hang Python where memory runs out
+        return collect(map(run, slices))
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            for image in pool.map(run, slices):
-                images.append(image)
-                on_slice(len(images))
+            return collect(pool.map(run, slices))
         except Exception as error:
-            if threads <= 1 or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return []
-    return images
 
 
 def white_matter_probability(outputs: FloatArray) -> FloatArray:
