@@ -108,9 +108,7 @@ def score_files(
         "Mean over slices, then over cases, ± SD of the cases",
     )
     named = next(iter(said), quantity)  # two files may be of another quantity than the one asked for
-    return ScoreTable(
-        named or quantity, convention, cases, pairing.unpaired_predictions, pairing.unpaired_references
-    )
+    return ScoreTable(named, convention, cases, pairing.unpaired_predictions, pairing.unpaired_references)
 
 
 def table_as_dict(table: ScoreTable) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class VoxelUNet(nn.Module):
         up = [2 * int(i == 0) for i in range(n - 1)] if blocks_up is None else list(blocks_up)
         if (len(down), len(up)) != (n, n - 1):
             raise ValueError(f"{n} levels want {n} blocks_down and {n - 1} blocks_up")
-        if min(*down, *up) < 0:
+        if min([*down, *up]) < 0:
             raise ValueError(f"blocks {down} and {up} hold a negative number")
         self.layout = {"n_hidden": n_hidden, "widths": list(w), "blocks_down": down, "blocks_up": up}
         self.n_times = n_times

@@ -69,6 +69,7 @@ def test_blocks_stand_where_they_are_asked_for() -> None:
         VoxelUNet(widths=(8, 16), blocks_down=(2, 1), blocks_up=(3, 1))
     with pytest.raises(ValueError, match="negative"):
         VoxelUNet(widths=(8, 16), blocks_down=(2, 1), blocks_up=(-1,))
+    assert [len(blocks) for blocks in VoxelUNet(widths=(8,)).enter] == [1]  # no level below
     again = VoxelUNet(**network.layout)
     assert {k: v.shape for k, v in again.state_dict().items()} == {
         k: v.shape for k, v in network.state_dict().items()
