@@ -185,7 +185,7 @@ def predict(
     from perfmap.engine.device import choose_device
     from perfmap.engine.export import find_cases, staged_case, the_case
     from perfmap.engine.predict import PredictConfig
-    from perfmap.engine.predict_file import map_path_for, predict_file
+    from perfmap.engine.predict_file import map_path_for, predict_file, refuse_other_file
     from perfmap.io.dicom_files import holds_dicom
     from perfmap.io.dicom_out import check_dicom_folder, chosen_forms
     from perfmap.io.files import check_output
@@ -204,6 +204,7 @@ def predict(
     if dicom is None and dicom_form is not None:
         raise ConfigError("--dicom-form needs --dicom OUTDIR")
     forms = chosen_forms(dicom_form)
+    refuse_other_file(output)
     many = not is_single(input_path, output)
     if dicom is not None:
         check_dicom_folder(dicom, input_path, overwrite=overwrite or many)

@@ -177,6 +177,10 @@ def train(
             if data is None
             else "--replay-from belongs to a training on the simulator, without DATA; leave one of them out"
         )
+    if data is not None and replayed_subjects:
+        raise ConfigError(
+            "--replayed-subjects belongs to a training on the simulator, without DATA; leave one of them out"
+        )
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
     if arch not in ARCHITECTURES:
         raise ConfigError(

@@ -30,6 +30,12 @@ from perfmap.preprocess.pipeline import Validity
 from perfmap.quantities import RESEARCH_ONLY
 from perfmap.series import Series, Volume
 
+_OTHER_FILES = (
+    *(".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".mgz", ".mgh", ".mif", ".dcm", ".zip", ".gz"),
+    *(".png", ".jpg", ".txt", ".json", ".csv", ".html", ".pdf"),
+)
+"""Endings of files that a map is not written as; any other name without ``.nii`` is a folder's."""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -51,9 +57,21 @@ class Done:
     source: DicomSource | None = None  # None for a series that was read from NIfTI
 
 
+def refuse_other_file(output: Path) -> None:
+    """Refuse an output whose name is that of a file of another kind, by ConfigError; what is left is map or folder."""
+    if output.suffix.lower() in _OTHER_FILES and not output.is_dir() and not _is_nifti(output):
+        raise ConfigError(
+            f"--output {output} is neither a NIfTI file nor a folder; give a name that ends in .nii or .nii.gz"
+        )
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
 def map_path_for(input_path: Path, output: Path, quantity: str) -> Path:
     """`output` itself where it names a NIfTI file, else ``<output>/<case>_<quantity>.nii.gz``."""
-    if output.name.lower().endswith((".nii", ".nii.gz")):
+    if _is_nifti(output):
         return output
     return output / f"{image_stem(input_path)}_{quantity}.nii.gz"
 

@@ -87,7 +87,8 @@ def read_region(map_path: Path, mask_path: Path) -> tuple[RegionReading, dict[st
     uncertainty = (sidecar.get("Model") or {}).get("Uncertainty") or {}
     length = uncertainty.get("correlation_length_mm")
     if sd is None:
-        notes.append(f"no {image_stem(map_path)}_sd beside the map: no interval; predict with --uncertainty")
+        mend = "; predict with --uncertainty" if sidecar.get("Model") else ""
+        notes.append(f"no {image_stem(map_path)}_sd beside the map: no interval{mend}")
     elif length is None:
         notes.append("the map's sidecar says no correlation length: no interval")
         sd = None

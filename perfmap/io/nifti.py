@@ -89,19 +89,8 @@ def read_series(
             echo_time=echo_time,
         )
         signal = _read_volumes(stream, header, path, orientation=geometry.grid.orientation, dtype=np.float32)
-    n_filled = _filled_volumes(signal)
-    notes = (*geometry.notes, *timing.notes)
-    if n_filled < shape[3]:
-        if n_filled < MIN_VOLUMES:
-            raise InputError(
-                f"{path}: all but the first {n_filled} of {shape[3]} volumes are 0 throughout, wanted at least "
-                f"{MIN_VOLUMES} that hold an image; export the series again"
-            )
-        notes = (
-            *notes,
-            f"the last {shape[3] - n_filled} of {shape[3]} volumes are 0 throughout and are left out",
-        )
-        signal = signal[..., :n_filled]
+    signal, lost = _without_empty(signal, path)
+    notes = (*geometry.notes, *timing.notes, *lost)
     for note in notes:
         warnings.warn(f"{path.name}: {note}", PerfmapWarning, stacklevel=2)
     return Series(
@@ -115,10 +104,36 @@ def read_series(
     )
 
 
-def _filled_volumes(signal: NDArray[Any]) -> int:
-    """Number of volumes up to the last that is not 0 throughout; all of them in a series that is 0 altogether."""
+def _without_empty(signal: NDArray[Any], path: Path) -> tuple[NDArray[Any], list[str]]:
+    """The series without volumes that are 0 throughout, and what was done to it; one that is 0 altogether as it is.
+
+    Those at the end are padding and are left out. One amid the others is a lost image: it keeps its place in time, and
+    takes what lies on the straight line between the images before and behind it.
+    """
     n = signal.shape[3]
-    return next((t + 1 for t in reversed(range(n)) if signal[..., t].any()), n)
+    filled = np.flatnonzero([signal[..., t].any() for t in range(n)])
+    if len(filled) in (0, n):
+        return signal, []
+    if len(filled) < MIN_VOLUMES:
+        raise InputError(
+            f"{path}: {n - len(filled)} of {n} volumes are 0 throughout, wanted at least {MIN_VOLUMES} that hold an "
+            "image; export the series again"
+        )
+    length, notes = int(filled[-1]) + 1, []
+    if length < n:
+        notes.append(f"the last {n - length} of {n} volumes are 0 throughout and are left out")
+    empty = np.setdiff1d(np.arange(length), filled)
+    for t in empty:
+        behind = int(filled[np.searchsorted(filled, t)])
+        before = int(filled[max(np.searchsorted(filled, t) - 1, 0)])
+        share = (t - before) / (behind - before) if before < t else 1.0
+        signal[..., t] = (1 - share) * signal[..., before] + share * signal[..., behind]
+    if len(empty):
+        listed = ", ".join(map(str, empty[:8])) + (", …" if len(empty) > 8 else "")
+        notes.append(
+            f"{len(empty)} of {n} volumes ({listed}; the first is 0) are 0 throughout and are interpolated"
+        )
+    return signal[..., :length], notes
 
 
 def read_volume(path: Path | str, *, like: Series | Volume | None = None, quantity: str = "") -> Volume:

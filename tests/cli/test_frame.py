@@ -340,6 +340,7 @@ def test_a_reader_that_has_gone_away_is_no_error(arguments: list[str], tmp_path:
         ["--slices", "paper"],
         ["--replay-from", "elsewhere"],
         ["--replay-from", "elsewhere", "--replayed-subjects", "3"],
+        ["cohort/", "--replayed-subjects", "3"],
         ["cohort/", "--replay-from", "elsewhere", "--replayed-subjects", "3"],
     ],
 )

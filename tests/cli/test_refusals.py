@@ -372,3 +372,12 @@ def test_a_folder_in_the_place_of_a_file(place: Path, refused: Callable[..., str
     assert "without DICOM" in line
     assert "--output" in line
     assert "--mask" in refused(place / "dsc.nii.gz", "--mask", str(place / "empty"))
+
+
+@pytest.mark.parametrize("name", ["cbv.txt", "cbv.nrrd", "cbv.nii.zip", "cbv.gz"])
+def test_an_output_of_another_kind_is_refused_and_makes_no_folder(
+    name: str, predict: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(place / "dsc.nii.gz", place / name) == 2
+    assert f"{name} is neither a NIfTI file nor a folder" in capsys.readouterr().err
+    assert not (place / name).exists()

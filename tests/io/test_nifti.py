@@ -258,7 +258,6 @@ def test_doubtful_time_is_a_warning_and_a_note(tmp_path: Path) -> None:
 
 def test_empty_volumes_at_the_end_are_left_out_and_told(tmp_path: Path) -> None:
     signal = np.random.default_rng(0).random((*SHAPE, 30), dtype=np.float32) + 1.0
-    signal[..., 5] = 0.0  # in the middle: part of the time axis
     signal[..., 27:] = 0.0
     path = tmp_path / "padded.nii.gz"
     write_series(Series(signal, affine_of("RAS"), 1.5, 1.5), path)
@@ -268,8 +267,22 @@ def test_empty_volumes_at_the_end_are_left_out_and_told(tmp_path: Path) -> None:
     assert any("left out" in note for note in series.notes)
     signal[..., 4:] = 0.0
     write_series(Series(signal, affine_of("RAS"), 1.5, 1.5), path, overwrite=True)
-    with pytest.raises(InputError, match="all but the first 4 of 30 volumes are 0"):
+    with pytest.raises(InputError, match="26 of 30 volumes are 0 throughout"):
         read_series(path)
+
+
+def test_lost_volumes_are_interpolated_and_told(tmp_path: Path) -> None:
+    """A series that is straight in time comes back whole, but for the lost first volume, which repeats the next."""
+    slope = np.random.default_rng(0).random((*SHAPE, 1), dtype=np.float32)
+    whole = 1.0 + slope * np.arange(30, dtype=np.float32)
+    signal = whole.copy()
+    signal[..., [0, 7, 8, 20]] = 0.0
+    path = tmp_path / "lost.nii.gz"
+    write_series(Series(signal, affine_of("RAS"), 1.5, 1.5), path)
+    with pytest.warns(PerfmapWarning, match=r"4 of 30 volumes \(0, 7, 8, 20; the first is 0\)"):
+        series = read_series(path)
+    np.testing.assert_allclose(series.signal[..., 1:], whole[..., 1:], rtol=1e-5)
+    np.testing.assert_array_equal(series.signal[..., 0], series.signal[..., 1])
 
 
 @pytest.mark.parametrize(
