@@ -42,10 +42,11 @@ def huber(error: Tensor, limit: Tensor) -> Tensor:
 def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float = 1.0) -> Tensor:
     """Mean square of regional errors, over windows of several sizes.
 
-    The error of a window is the mean error over 0.5 + 0.5 · its mean target: relative where CBV is high, absolute where
-    it is low. Windows count by the pixels in them that are of the kind. The error of a voxel is mostly noise, that of a
-    mean over a region is mostly bias: a small lesion that is pulled towards its surroundings, leakage, the scale. A
-    squared error of voxels hardly sees it; people read means.
+    The error of a window is the mean error over 0.5 + 0.5 · its mean target m: relative where CBV is high, absolute
+    where it is low; below white matter (m < 1) over 0.2 + 0.8 m, or treatment effect and necrosis would hardly count
+    beside lesions full of blood. Windows count by the pixels in them that are of the kind. The error of a voxel is
+    mostly noise, that of a mean over a region is mostly bias: a small lesion that is pulled towards its surroundings,
+    leakage, the scale. A squared error of voxels hardly sees it; people read means.
 
     Parameters
     ----------
@@ -63,7 +64,8 @@ def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float
             planes, edge, stride=edge // 2, ceil_mode=True, divisor_override=edge**2
         )
         share, mean_error, mean_target = pooled.unbind(1)
-        means = (mean_error / share.clamp_min(1e-6)) / (0.5 + 0.5 * mean_target / share.clamp_min(1e-6))
+        level = mean_target / share.clamp_min(1e-6)
+        means = (mean_error / share.clamp_min(1e-6)) / torch.minimum(0.2 + 0.8 * level, 0.5 + 0.5 * level)
         total = total + (share * means**2).sum() / share.sum().clamp_min(least / (edge // 2) ** 2)
     return total / len(REGION_EDGES)
 

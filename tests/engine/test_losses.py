@@ -14,10 +14,12 @@ def everywhere() -> Tensor:
     return torch.ones(1, EDGE, EDGE, dtype=torch.bool)
 
 
-def test_a_common_relative_error_is_squared_whatever_the_level() -> None:
-    for level in (1.0, 3.0):
+@pytest.mark.parametrize(("level", "unit"), [(3.0, 2.0), (1.0, 1.0), (0.25, 0.4), (0.0, 0.2)])
+def test_a_common_error_is_squared_in_a_unit_that_falls_with_cbv(level: float, unit: float) -> None:
+    """The same error of a mean counts more where there is less blood, and as much above the truth as below it."""
+    for share in (0.2, -0.2):
         target = torch.full((1, EDGE, EDGE), level)
-        error = 0.2 * (0.5 + 0.5 * target)
+        error = torch.full_like(target, share * unit)
         assert float(regional_error(error, target, everywhere())) == pytest.approx(0.04, rel=1e-4)
 
 
