@@ -38,7 +38,7 @@ from benchmarks.evidence import (
     truth,
     uncertainty,
 )
-from benchmarks.evidence.methods import CONVENTIONAL, SLOW, Setup
+from benchmarks.evidence.methods import CONVENTIONAL, SLOW, Setup, made_from
 from benchmarks.evidence.run import Result, Run, open_pool, plain, restored
 from benchmarks.evidence.store import Code, present_code
 from perfmap.io.sidecar import write_json
@@ -129,7 +129,7 @@ def run_of(options: argparse.Namespace, pool: ProcessPoolExecutor | None) -> Run
         quick=options.quick,
         share=options.share,
         setup=Setup(
-            models=tuple((name, card.sha256) for name, card in wanted.items()),
+            models=tuple((name, made_from(card)) for name, card in wanted.items()),
             conventional=tuple(m for m in CONVENTIONAL if m not in SLOW or not options.quick),
             store=None if options.no_store else options.folder / "store",
             code=code_of(options),

@@ -22,6 +22,7 @@ from perfmap.engine.conventional_config import make_config
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.quality import Status, assess
 from perfmap.errors import PerfmapError
+from perfmap.models.card import ModelCard
 from perfmap.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from perfmap.phantom.case import CaseParameters, series_of, simulate_case
 from perfmap.phantom.priors import LABELS, TISSUE, Prior
@@ -61,7 +62,7 @@ class Setup:
     Attributes
     ----------
     models : tuple of (str, str)
-        Name and sha256 of every network that gives nrCBV.
+        Name of every network that gives nrCBV, and what its maps are `made_from`.
     conventional : tuple of str
         Conventional methods to compute.
     store : Path or None
@@ -74,6 +75,11 @@ class Setup:
     conventional: tuple[str, ...]
     store: Path | None
     code: Code
+
+
+def made_from(card: ModelCard) -> str:
+    """What the maps of a network hang on beside the code: its weights, what it reads and how its output is read."""
+    return digest_of(card.sha256, card.inputs.model_dump_json(), card.outputs.model_dump_json())
 
 
 @dataclass
@@ -130,8 +136,8 @@ def read_scene(scene: Scene, setup: Setup) -> Reading:
             packed=True,
         )
         _enter(reading, method, arrays, said)
-    for model, sha256 in setup.models:
-        key = digest_of(name, sha256, setup.code.network)
+    for model, source in setup.models:
+        key = digest_of(name, source, setup.code.network)
         arrays, said = kept(
             setup.store,
             key,

@@ -104,7 +104,7 @@ def train(
         typer.Option(
             min=0, help="Subjects that a standard deviation is fitted to when training has ended; 0: none."
         ),
-    ] = 40,
+    ] = 120,
     replayed_subjects: Annotated[
         int,
         typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +49,11 @@ def calibrate(
 ) -> Uncertainty:
     """Fit what a network's standard deviation is multiplied by, and how far its errors are correlated.
 
-    The factor is the middle, on a logarithmic scale, between those that make one standard deviation cover 68 % and
-    two cover 95 % of the brain's voxels: errors have longer tails than a Gaussian. The length makes 1.96 standard
-    deviations of a lesion's mean cover 95 % of the lesions.
+    A subject's factor is the middle, on a logarithmic scale, between those that make one standard deviation cover 68 %
+    and two cover 95 % of its brain's voxels: errors have longer tails than a Gaussian. The network's is the median of
+    the subjects': a few on which it goes wrong altogether would make it far too wide for all others, by how much
+    depends on which are drawn. The length makes 1.96 standard deviations of a lesion's mean cover 95 % of the lesions,
+    or as many as the longest that is tried covers.
 
     Parameters
     ----------
@@ -96,22 +98,25 @@ def calibrate(
             simulated.truth["labels"],
             prediction.prepared.mask & simulated.truth["mask"].astype(bool),
         )
+        if not brain.any():
+            on_subject(index + 1)
+            continue
         error = found - simulated.truth[quantity]
         ratios.append((np.abs(error[brain]) / sd[brain]).astype(np.float32))
         lesion = brain & np.isin(labels, [LABELS[name] for name in LESION_CLASSES])
         edges = tuple(float(edge) for edge in np.linalg.norm(series.affine[:3, :3], axis=0))
         regions += _regions(error, sd, lesion, (edges[0], edges[1], edges[2]))
         on_subject(index + 1)
-    return fit_uncertainty(np.concatenate(ratios) if ratios else np.zeros(0), regions)
+    return fit_uncertainty(ratios, regions)
 
 
-def fit_uncertainty(ratios: NDArray[np.floating], regions: list[Region]) -> Uncertainty:
+def fit_uncertainty(ratios: Sequence[NDArray[np.floating]], regions: list[Region]) -> Uncertainty:
     """Factor and correlation length from what was measured.
 
     Parameters
     ----------
-    ratios : ndarray, shape (n,)
-        |error| over the network's standard deviation, of brain voxels.
+    ratios : sequence of ndarray, shape (n,)
+        |error| over the network's standard deviation, of the brain voxels of each subject.
     regions : list of Region
 
     Raises
@@ -123,8 +128,8 @@ def fit_uncertainty(ratios: NDArray[np.floating], regions: list[Region]) -> Unce
         raise InputError(
             f"calibration met {len(regions)} lesions, wanted at least {_LEAST_LESIONS}; take more subjects"
         )
-    one, two = np.quantile(ratios, (ONE_SIGMA, TWO_SIGMA))
-    factor = float(np.sqrt(one * two / 2.0))
+    of_subject = np.array([np.quantile(of_one, (ONE_SIGMA, TWO_SIGMA)) for of_one in ratios])  # (subjects, 2)
+    factor = float(np.median(np.sqrt(of_subject.prod(axis=1) / 2.0)))
     return Uncertainty(
         distribution=FITTED_BY,
         sd_factor=round(factor, 4),

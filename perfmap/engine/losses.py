@@ -64,7 +64,7 @@ def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float
             planes, edge, stride=edge // 2, ceil_mode=True, divisor_override=edge**2
         )
         share, mean_error, mean_target = pooled.unbind(1)
-        level = mean_target / share.clamp_min(1e-6)
+        level = (mean_target / share.clamp_min(1e-6)).clamp_min(0.0)
         means = (mean_error / share.clamp_min(1e-6)) / torch.minimum(0.2 + 0.8 * level, 0.5 + 0.5 * level)
         total = total + (share * means**2).sum() / share.sum().clamp_min(least / (edge // 2) ** 2)
     return total / len(REGION_EDGES)

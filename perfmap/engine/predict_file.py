@@ -32,9 +32,10 @@ from perfmap.series import Series, Volume
 
 _OTHER_FILES = (
     *(".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".mgz", ".mgh", ".mif", ".dcm", ".zip", ".gz"),
-    *(".png", ".jpg", ".txt", ".json", ".csv", ".html", ".pdf"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svg", ".txt", ".json", ".csv", ".tsv", ".html", ".pdf"),
+    *(".npy", ".npz", ".mat", ".h5", ".mnc", ".tar", ".bz2", ".xz"),
 )
-"""Endings of files that a map is not written as; any other name without ``.nii`` is a folder's."""
+"""Endings of files that a map is not written as; any other name may be a folder's."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def refuse_other_file(output: Path) -> None:
     """Refuse an output whose name is that of a file of another kind, by ConfigError; what is left is map or folder."""
     if output.suffix.lower() in _OTHER_FILES and not output.is_dir() and not _is_nifti(output):
         raise ConfigError(
-            f"--output {output} is neither a NIfTI file nor a folder; give a name that ends in .nii or .nii.gz"
+            f"--output {output} is neither a NIfTI file nor a folder; give a name that ends in .nii or .nii.gz, or a "
+            "folder"
         )
 
 

@@ -87,7 +87,7 @@ def read_region(map_path: Path, mask_path: Path) -> tuple[RegionReading, dict[st
     uncertainty = (sidecar.get("Model") or {}).get("Uncertainty") or {}
     length = uncertainty.get("correlation_length_mm")
     if sd is None:
-        mend = "; predict with --uncertainty" if sidecar.get("Model") else ""
+        mend = "; predict with --uncertainty" if uncertainty else ""
         notes.append(f"no {image_stem(map_path)}_sd beside the map: no interval{mend}")
     elif length is None:
         notes.append("the map's sidecar says no correlation length: no interval")

@@ -67,7 +67,7 @@ def check_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
         before = TrainConfig.model_validate_json((folder / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder} holds no training run to resume: {error}") from error
-    free = {"epochs", "minutes", "patience", "workers"}
+    free = {"epochs", "minutes", "patience", "workers", "calibration_subjects"}
     old, new = before.model_dump(exclude=free), config.model_dump(exclude=free)
     changed = [key for key in old if old[key] != new[key]]
     if changed:

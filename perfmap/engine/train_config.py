@@ -91,7 +91,7 @@ class TrainConfig(BaseModel):
     replayed_subjects: int = Field(default=0, ge=0)
     replay_from: str | None = None
     validation_subjects: int = Field(default=24, ge=1)
-    calibration_subjects: int = Field(default=40, ge=0)
+    calibration_subjects: int = Field(default=120, ge=0)
     batch: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)

@@ -55,13 +55,14 @@ def read_series(
     Returns
     -------
     Series
-        Signal of shape (x, y, z, t), with the file's grid, and in `notes` every warning that was given.
+        Signal of shape (x, y, z, t), with the file's grid, and in `notes` every warning that was given. Volumes that
+        are 0 throughout are left out at both ends, and repeat the one before them elsewhere.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, not NIfTI, not exactly 4D, shorter than 20 volumes, without a usable
-        affine, or if its time axis cannot be known.
+        If the file is missing, damaged, not NIfTI, not exactly 4D, shorter than 20 volumes that hold an image,
+        without a usable affine, or if its time axis cannot be known.
 
     Warns
     -----
@@ -107,33 +108,33 @@ def read_series(
 def _without_empty(signal: NDArray[Any], path: Path) -> tuple[NDArray[Any], list[str]]:
     """The series without volumes that are 0 throughout, and what was done to it; one that is 0 altogether as it is.
 
-    Those at the end are padding and are left out. One amid the others is a lost image: it keeps its place in time, and
-    takes what lies on the straight line between the images before and behind it.
+    Those at its ends are left out. One amid the others is a lost image: it keeps its place in time and repeats the one
+    before it, as exports do, so that what looks for repeated volumes counts it.
     """
     n = signal.shape[3]
-    filled = np.flatnonzero([signal[..., t].any() for t in range(n)])
-    if len(filled) in (0, n):
+    filled = [bool(signal[..., t].any()) for t in range(n)]
+    if not any(filled) or all(filled):
         return signal, []
-    if len(filled) < MIN_VOLUMES:
+    if sum(filled) < MIN_VOLUMES:
         raise InputError(
-            f"{path}: {n - len(filled)} of {n} volumes are 0 throughout, wanted at least {MIN_VOLUMES} that hold an "
+            f"{path}: {n - sum(filled)} of {n} volumes are 0 throughout, wanted at least {MIN_VOLUMES} that hold an "
             "image; export the series again"
         )
-    length, notes = int(filled[-1]) + 1, []
-    if length < n:
-        notes.append(f"the last {n - length} of {n} volumes are 0 throughout and are left out")
-    empty = np.setdiff1d(np.arange(length), filled)
-    for t in empty:
-        behind = int(filled[np.searchsorted(filled, t)])
-        before = int(filled[max(np.searchsorted(filled, t) - 1, 0)])
-        share = (t - before) / (behind - before) if before < t else 1.0
-        signal[..., t] = (1 - share) * signal[..., before] + share * signal[..., behind]
-    if len(empty):
-        listed = ", ".join(map(str, empty[:8])) + (", …" if len(empty) > 8 else "")
+    first, length = filled.index(True), n - filled[::-1].index(True)
+    notes = [
+        f"the {where} {cut} of {n} volumes are 0 throughout and are left out"
+        for where, cut in (("first", first), ("last", n - length))
+        if cut
+    ]
+    lost = [t for t in range(first, length) if not filled[t]]
+    for t in lost:
+        signal[..., t] = signal[..., t - 1]
+    if lost:
+        listed = ", ".join(map(str, lost[:8])) + (", …" if len(lost) > 8 else "")
         notes.append(
-            f"{len(empty)} of {n} volumes ({listed}; the first is 0) are 0 throughout and are interpolated"
+            f"volumes {listed} (counted from 0; {len(lost)} of {n}) are 0 throughout and repeat the one before them"
         )
-    return signal[..., :length], notes
+    return signal[..., first:length], notes
 
 
 def read_volume(path: Path | str, *, like: Series | Volume | None = None, quantity: str = "") -> Volume:

@@ -18,6 +18,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
 from perfmap.errors import ConfigError, InputError, PerfmapWarning
 from perfmap.io.nifti import MIN_VOLUMES, read_series, read_volume, write_series, write_volume
+from perfmap.physics.series_quality import repeated_volumes
 from perfmap.series import Series, Volume
 
 SHAPE = (4, 5, 6)
@@ -271,18 +272,22 @@ def test_empty_volumes_at_the_end_are_left_out_and_told(tmp_path: Path) -> None:
         read_series(path)
 
 
-def test_lost_volumes_are_interpolated_and_told(tmp_path: Path) -> None:
-    """A series that is straight in time comes back whole, but for the lost first volume, which repeats the next."""
-    slope = np.random.default_rng(0).random((*SHAPE, 1), dtype=np.float32)
-    whole = 1.0 + slope * np.arange(30, dtype=np.float32)
+def test_lost_volumes_are_cut_at_the_start_and_repeat_the_one_before_elsewhere(tmp_path: Path) -> None:
+    """Never the first image: repeated, a bright one would be taken for a steady signal with a bolus behind it."""
+    whole = np.random.default_rng(0).random((*SHAPE, 30), dtype=np.float32) + 1.0
     signal = whole.copy()
-    signal[..., [0, 7, 8, 20]] = 0.0
+    signal[..., [0, 1, 9, 10, 20]] = 0.0
     path = tmp_path / "lost.nii.gz"
     write_series(Series(signal, affine_of("RAS"), 1.5, 1.5), path)
-    with pytest.warns(PerfmapWarning, match=r"4 of 30 volumes \(0, 7, 8, 20; the first is 0\)"):
+    with pytest.warns(PerfmapWarning) as warned:
         series = read_series(path)
-    np.testing.assert_allclose(series.signal[..., 1:], whole[..., 1:], rtol=1e-5)
-    np.testing.assert_array_equal(series.signal[..., 0], series.signal[..., 1])
+    assert [str(w.message).partition(": ")[2] for w in warned] == [
+        "the first 2 of 30 volumes are 0 throughout and are left out",
+        "volumes 9, 10, 20 (counted from 0; 3 of 30) are 0 throughout and repeat the one before them",
+    ]
+    whole[..., [9, 10, 20]] = whole[..., [8, 8, 19]]
+    np.testing.assert_array_equal(series.signal, whole[..., 2:])
+    assert repeated_volumes(series.signal.reshape(-1, 28)) == (7, 8, 18)  # the quality gate counts them
 
 
 @pytest.mark.parametrize(
