@@ -143,7 +143,7 @@ def run_of(options: argparse.Namespace, pool: ProcessPoolExecutor | None) -> Run
 
 
 def code_of(options: argparse.Namespace) -> Code:
-    """Hashes of the code; with ``--reuse`` those of the last run: of networks, the hash of the weights tells them."""
+    """Hashes of the code; with ``--reuse`` those of the last run: of networks, weights and card tell them."""
     code, path = present_code(), options.folder / "code.json"
     if options.reuse and path.is_file():
         return Code(**json.loads(path.read_text("utf-8")))

@@ -12,12 +12,14 @@ from scipy.special import erf
 
 from benchmarks.evidence import resolution
 from benchmarks.evidence.in_vivo import CAP, capped_cv
-from benchmarks.evidence.methods import Scene, Setup, _shuffle, blurred, painted
+from benchmarks.evidence.methods import Scene, Setup, _shuffle, blurred, made_from, painted
 from benchmarks.evidence.page import caught, summary
 from benchmarks.evidence.paper import best_factor
 from benchmarks.evidence.run import Figure, Result, Run, Table, plain, restored
 from benchmarks.evidence.store import Code, digest_of, kept
 from benchmarks.evidence.subjects import drawn, slab, sphere, white_places, with_subject, without_leakage
+from perfmap.models import DEFAULT_MODEL
+from perfmap.models.checkpoint import find_checkpoint, read_card
 from perfmap.phantom.case import CaseParameters, change_case, true_maps
 from perfmap.phantom.priors import LABELS
 from perfmap.phantom.subject import build_subject
@@ -199,3 +201,16 @@ def test_a_share_of_a_run_lies_between_a_quick_and_a_full_one(share: float, want
     taken = replace(run(), quick=False, share=share)
     assert taken.few(40, 6) == wanted
     assert taken.few(1, 3) == 1  # every third of a list in quick runs: all of it here
+
+
+def test_maps_are_made_anew_when_weights_or_the_reading_of_the_output_change() -> None:
+    card = read_card(find_checkpoint(DEFAULT_MODEL))
+    read_as = card.outputs.uncertainty
+    assert read_as is not None
+    wider = read_as.model_copy(update={"sd_factor": 2 * read_as.sd_factor})
+    others = [
+        card.model_copy(update={"sha256": "0" * 64}),
+        card.model_copy(update={"outputs": card.outputs.model_copy(update={"uncertainty": wider})}),
+    ]
+    assert len({made_from(each) for each in (card, *others)}) == 3
+    assert made_from(card.model_copy(update={"name": "another"})) == made_from(card)
