@@ -99,9 +99,9 @@ def conventional_file(
     began = time.monotonic()
     paths = {name: output / f"{name}.nii.gz" for name in config.chosen_maps}
     read = [input_path, sidecar_path(input_path), *inputs.files().values()]
-    if output.is_file():
+    if output.is_file() or (output.name.lower().endswith((".nii", ".nii.gz")) and not output.is_dir()):
         raise ConfigError(
-            f"output {output} is a file, conventional writes a folder of maps; give a folder with -o"
+            f"output {output} names a file, conventional writes a folder of maps; give a folder with -o"
         )
     for path in paths.values():
         for target in (path, sidecar_path(path)):

@@ -134,3 +134,12 @@ def test_existing_maps_are_kept_unless_told(folder: Path, tmp_path: Path) -> Non
     assert (out / "rcbv.nii.gz").read_bytes() == before
     (tmp_path / "file").write_text("x")
     assert conventional(folder, "-o", str(tmp_path / "file"), *white) == 2
+
+
+def test_an_output_named_like_one_map_makes_no_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "cbv.nii.gz"
+    assert conventional(folder, "-o", str(output)) == 2
+    assert "conventional writes a folder of maps" in capsys.readouterr().err
+    assert not output.exists()
