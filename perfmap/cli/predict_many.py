@@ -43,8 +43,9 @@ def predict_many(
     from perfmap.engine.batch import run_batch
     from perfmap.engine.cases import ExportOptions, discover
     from perfmap.engine.summary import as_dict, summary_path
+    from perfmap.io.sidecar import has_image_name
 
-    if job.output.name.lower().endswith((".nii", ".nii.gz")):
+    if has_image_name(job.output):
         raise ConfigError(
             f"{source} may hold many cases, --output {job.output} names one file; give a folder"
         )

@@ -22,10 +22,9 @@ from perfmap.engine.pairing import case_name, find_cases
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.dicom_files import holds_dicom
 from perfmap.io.nifti_header import opened_nifti, shape_of
-from perfmap.io.sidecar import image_stem
+from perfmap.io.sidecar import has_image_name, image_stem
 from perfmap.io.study_list import read_study_list
 
-_SUFFIXES = (".nii", ".nii.gz")
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|task|acq|ce|rec|dir|run|echo)-([0-9A-Za-z]+)(?=_|$)")
 _DERIVED = ("derivatives", "sourcedata", "code")
 
@@ -148,13 +147,9 @@ class Cases:
 
 def is_single(source: Path, output: Path) -> bool:
     """Whether an input is one image, or one export for one map, to be treated alone; else it is a set of cases."""
-    if _is_image(source) and not source.is_dir():
+    if has_image_name(source) and not source.is_dir():
         return source.exists() or not glob.has_magic(str(source))
-    return _is_image(output) and (source.is_dir() or holds_dicom(source))
-
-
-def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith(_SUFFIXES)
+    return has_image_name(output) and (source.is_dir() or holds_dicom(source))
 
 
 def discover(
@@ -240,14 +235,14 @@ def _files_of(source: Path) -> tuple[Path, list[Path]]:
     if source.is_dir():
         return source, _images(source)
     if source.is_file():
-        return source.parent, [source] if _is_image(source) else []
+        return source.parent, [source] if has_image_name(source) else []
     if glob.has_magic(str(source)):
         fixed = tuple(itertools.takewhile(lambda part: not glob.has_magic(part), source.parts))
         root, pattern = Path(*fixed), str(Path(*source.parts[len(fixed) :]))
         files = [
             file for match in root.glob(pattern) for file in (_images(match) if match.is_dir() else [match])
         ]
-        return root, sorted({file for file in files if _is_image(file)})
+        return root, sorted({file for file in files if has_image_name(file)})
     raise InputError(f"input {source} does not exist; check the path")
 
 
@@ -255,7 +250,7 @@ def _images(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.rglob("*")
-        if _is_image(file)
+        if has_image_name(file)
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and not file.is_dir()
     )

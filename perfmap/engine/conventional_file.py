@@ -19,7 +19,7 @@ from perfmap.errors import ConfigError, InputError
 from perfmap.io.curve import read_curve
 from perfmap.io.files import check_output, sweep_partial
 from perfmap.io.nifti import read_series, read_volume, write_volume
-from perfmap.io.sidecar import read_sidecar, sha256_of, sidecar_path, write_json
+from perfmap.io.sidecar import has_image_name, read_sidecar, sha256_of, sidecar_path, write_json
 from perfmap.preprocess.acquired_grid import WorkingGrid, working_grid
 from perfmap.quantities import QUANTITIES, RESEARCH_ONLY
 from perfmap.series import Series, Volume
@@ -99,7 +99,7 @@ def conventional_file(
     began = time.monotonic()
     paths = {name: output / f"{name}.nii.gz" for name in config.chosen_maps}
     read = [input_path, sidecar_path(input_path), *inputs.files().values()]
-    if output.is_file() or (output.name.lower().endswith((".nii", ".nii.gz")) and not output.is_dir()):
+    if output.is_file() or (has_image_name(output) and not output.is_dir()):
         raise ConfigError(
             f"output {output} names a file, conventional writes a folder of maps; give a folder with -o"
         )
@@ -217,7 +217,7 @@ def _arterial(aif: str | None, series: Series, grid: WorkingGrid) -> ArrayLike |
     if aif is None or aif == "auto":
         return aif
     path = Path(aif)
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not has_image_name(path):
         return read_curve(path)
     mask = _mask(path, series)
     return None if mask is None else grid.mask(mask, f"mask {path}", share=0.0)  # an artery may be one voxel

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from perfmap.errors import ConfigError, InputError
-from perfmap.io.sidecar import image_stem
+from perfmap.io.sidecar import has_image_name, image_stem
 from perfmap.quantities import QUANTITIES
 
 Role = Literal["prediction", "reference", "mask", "labels"]
@@ -225,9 +225,7 @@ def _rank(path: Path, *, role: Role, named: bool) -> int:
 def _images(folder: Path) -> Iterable[Path]:
     for file in sorted(folder.rglob("*")):
         parts = file.relative_to(folder).parts
-        if file.name.lower().endswith((".nii", ".nii.gz")) and not any(
-            part.startswith(".") for part in parts
-        ):
+        if has_image_name(file) and not any(part.startswith(".") for part in parts):
             yield file
 
 

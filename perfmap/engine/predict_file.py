@@ -22,7 +22,7 @@ from perfmap.errors import ConfigError, InputError, QualityError
 from perfmap.io.dicom_source import DicomSource
 from perfmap.io.files import check_output, sweep_partial
 from perfmap.io.nifti import read_series, read_volume, write_volume
-from perfmap.io.sidecar import image_stem, read_sidecar, sha256_of, sidecar_path, write_json
+from perfmap.io.sidecar import has_image_name, image_stem, read_sidecar, sha256_of, sidecar_path, write_json
 from perfmap.models.card import ModelCard
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.preprocess.acquired_grid import WorkingGrid, working_grid
@@ -60,20 +60,16 @@ class Done:
 
 def refuse_other_file(output: Path) -> None:
     """Refuse an output whose name is that of a file of another kind, by ConfigError; what is left is map or folder."""
-    if output.suffix.lower() in _OTHER_FILES and not output.is_dir() and not _is_nifti(output):
+    if output.suffix.lower() in _OTHER_FILES and not output.is_dir() and not has_image_name(output):
         raise ConfigError(
             f"--output {output} is neither a NIfTI file nor a folder; give a name that ends in .nii or .nii.gz, or a "
             "folder"
         )
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
 def map_path_for(input_path: Path, output: Path, quantity: str) -> Path:
     """`output` itself where it names a NIfTI file, else ``<output>/<case>_<quantity>.nii.gz``."""
-    if _is_nifti(output):
+    if has_image_name(output):
         return output
     return output / f"{image_stem(input_path)}_{quantity}.nii.gz"
 

@@ -234,7 +234,10 @@ def _train(
         source.close()
     if processes.is_first:
         card = _finish_card(folder, state, ended_by)
-        is_fitted = card.outputs.uncertainty is not None  # a better checkpoint begins without
+        is_fitted = (  # a better checkpoint begins without; a resumed run may want other subjects
+            card.outputs.uncertainty is not None
+            and card.training.config.get("calibration_subjects") == config.calibration_subjects
+        )
         if not is_fitted and _fits_sd(config):
             _calibrated(folder, card, config, threads or 1, show)
         if config.target == "ap_rcbv" and card.outputs.brightest is None:
@@ -308,7 +311,8 @@ def _calibrated(
         on_subject=lambda done: show(Fitting(done, n, what)),
     )
     outputs = card.outputs.model_copy(update={"uncertainty": uncertainty})
-    write_card(folder / "model", card.model_copy(update={"outputs": outputs}))
+    said = card.training.model_copy(update={"config": card.training.config | {"calibration_subjects": n}})
+    write_card(folder / "model", card.model_copy(update={"outputs": outputs, "training": said}))
 
 
 def _scaled(

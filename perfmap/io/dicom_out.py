@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.dicom_out_pm import can_write_pm
 from perfmap.io.files import atomic_folder
+from perfmap.io.sidecar import has_image_name
 
 FORMS = ("mr", "sc", "pm")
 
@@ -42,7 +43,7 @@ def check_dicom_folder(folder: Path, input_path: Path, *, overwrite: bool) -> No
     InputError
         If it is a file, lies in the input folder, or the input is NIfTI.
     """
-    if input_path.name.lower().endswith((".nii", ".nii.gz")):
+    if has_image_name(input_path):
         raise no_dicom_origin()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--dicom {folder} is a file, wanted a folder; name another")

@@ -28,7 +28,7 @@ from perfmap.io.nifti_header import (
     scaling_of,
     shape_of,
 )
-from perfmap.io.sidecar import read_sidecar
+from perfmap.io.sidecar import has_image_name, read_sidecar
 from perfmap.io.time_axis import resolve_timing
 from perfmap.series import Grid, Series, Volume
 
@@ -307,7 +307,7 @@ def _write(
     overwrite: bool,
     time_step: float | None = None,
 ) -> None:
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not has_image_name(path):
         raise InputError(f"output {path} ends in {path.suffix!r}, wanted .nii or .nii.gz")
     to_file = nib.orientations.ornt_transform(RAS, grid.orientation)
     if nib.orientations.apply_orientation(array[..., 0], to_file).shape != grid.shape:

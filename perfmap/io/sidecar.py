@@ -15,6 +15,11 @@ from perfmap.errors import InputError
 from perfmap.io.files import atomic_output
 
 
+def has_image_name(path: Path) -> bool:
+    """Whether a path is named like a NIfTI image: ``.nii`` or ``.nii.gz``, in letters of either size."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
 def image_stem(path: Path) -> str:
     """Name of an image file without ``.nii`` or ``.nii.gz``."""
     name = path.name
