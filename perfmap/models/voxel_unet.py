@@ -142,7 +142,7 @@ class VoxelUNet(nn.Module):
         return torch.stack([value, raw[:, 1].clamp(*LOG_SD_RANGE), raw[:, 2]], dim=1)
 
     def encode(self, channels: Tensor, told: Tensor) -> Tensor:
-        """Pass the temporal encoder, voxel by voxel.
+        """Pass the temporal encoder, voxel by voxel; those that are empty, outside of the brain, all at once.
 
         Parameters
         ----------
@@ -160,11 +160,15 @@ class VoxelUNet(nn.Module):
         at_once = _VOXELS_AT_ONCE if channels.device.type == "cpu" else channels[0, 0].numel()
         slices = []
         for voxels, of_series in zip(channels.permute(0, 2, 3, 1), told, strict=True):
+            flat = voxels.flatten(0, 1)
+            filled = flat.square().sum(dim=1).nonzero()[:, 0]  # brain; `any` takes six times as long
             parts = []
-            for part in voxels.flatten(0, 1).split(at_once):
+            read = torch.cat([torch.zeros_like(flat[:1]), flat.index_select(0, filled)])
+            for part in torch.split(read, at_once):
                 hidden = functional.linear(part, into, self.encoder_in.bias).add_(of_series).relu_()
                 hidden = functional.linear(hidden, between, self.encoder_middle.bias).relu_()
                 parts.append(functional.linear(hidden, out, self.encoder_out.bias))
-            slices.append(torch.cat(parts))
-        encoded = torch.stack(slices).view(len(channels), *channels.shape[-2:], -1)
-        return encoded.permute(0, 3, 1, 2)
+            every = torch.cat(parts)
+            slices.append(every[:1].expand(len(flat), -1).index_copy(0, filled, every[1:]))
+        planes = torch.stack(slices).view(len(channels), *channels.shape[-2:], -1)
+        return planes.permute(0, 3, 1, 2)
