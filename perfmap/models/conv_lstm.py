@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from perfmap.models.recurrence import conv_lstm
+from perfmap.models.recurrence import conv_lstm, patches_of
 
 
 class ConvLSTM(nn.Module):
@@ -52,10 +52,16 @@ class ConvLSTM(nn.Module):
         with torch.no_grad():  # a gate that starts by keeping
             self.bias[n_hidden : 2 * n_hidden] = 1.0
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, patches: Tensor | None = None) -> Tensor:
         """(t, b, n_in, h, w) → (t, b, n_hidden, h', w'), or (b, n_hidden, h', w') for the last state alone."""
         return conv_lstm(
-            x, self.from_input, self.bias, self.from_state, stride=self.stride, last_only=self.last_only
+            x,
+            self.from_input,
+            self.bias,
+            self.from_state,
+            stride=self.stride,
+            last_only=self.last_only,
+            patches=patches,
         )
 
 
@@ -70,8 +76,9 @@ class EncoderBlock(nn.Module):
         self.sequence_norm = nn.BatchNorm2d(n_out)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        skip = self.skip_norm(self.to_skip(x))  # (b, n_out, h/2, w/2)
-        sequence = self.to_sequence(x)  # (t, b, n_out, h/2, w/2)
+        patches = patches_of(x, stride=2)  # both layers read the same
+        skip = self.skip_norm(self.to_skip(x, patches))  # (b, n_out, h/2, w/2)
+        sequence = self.to_sequence(x, patches)  # (t, b, n_out, h/2, w/2)
         return self.sequence_norm(sequence.flatten(0, 1)).view_as(sequence), skip
 
 

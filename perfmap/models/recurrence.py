@@ -23,8 +23,34 @@ _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _convolution_backward = torch.ops.aten.convolution_backward
 
 
+def patches_of(x: Tensor, *, stride: int) -> Tensor | None:
+    """What the input's convolution reads, for layers that share an input; None where its channels are not few.
+
+    Parameters
+    ----------
+    x : Tensor, shape (t, b, n_in, h, w)
+    stride : int
+
+    Returns
+    -------
+    Tensor, shape (t · b, 9 · n_in, h' · w'), or None
+        No gradient passes through it: `conv_lstm` takes that of `x` another way.
+    """
+    if x.shape[2] > FEW:
+        return None
+    with torch.no_grad():
+        return F.unfold(x.flatten(0, 1).to(_precision(x)), 3, padding=1, stride=stride)
+
+
 def conv_lstm(
-    x: Tensor, from_input: Tensor, bias: Tensor, from_state: Tensor, *, stride: int, last_only: bool
+    x: Tensor,
+    from_input: Tensor,
+    bias: Tensor,
+    from_state: Tensor,
+    *,
+    stride: int,
+    last_only: bool,
+    patches: Tensor | None = None,
 ) -> Tensor:
     """States of a ConvLSTM layer that starts from zero.
 
@@ -40,18 +66,26 @@ def conv_lstm(
     stride : int
         Spatial stride of the input's convolution.
     last_only : bool
+    patches : Tensor, optional
+        `patches_of` the same input and stride, if another layer reads it too.
 
     Returns
     -------
     Tensor, shape (t, b, n_hidden, h', w') or (b, n_hidden, h', w')
         The states of all times, or the last one.
     """
-    kind = x.device.type
-    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    if patches is None:
+        patches = patches_of(x, stride=stride)
     states: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        x, from_input, bias, from_state, stride, last_only, precision
+        x, patches, from_input, bias, from_state, stride, last_only, _precision(x)
     )
     return states
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """Type of the convolutions."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 class _Recurrence(torch.autograd.Function):
@@ -59,6 +93,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
+        patches: Tensor | None,
         from_input: Tensor,
         bias: Tensor,
         from_state: Tensor,
@@ -73,6 +108,7 @@ class _Recurrence(torch.autograd.Function):
         weight = (from_state * factor).to(precision)
         gates = _convolve(
             x.flatten(0, 1).to(precision),
+            patches,
             (from_input * factor).to(precision),
             (bias * factor.flatten()).to(precision),
             stride=stride,
@@ -96,14 +132,14 @@ class _Recurrence(torch.autograd.Function):
             torch.mul(cell, -2, out=minus).sigmoid_()
             torch.addcmul(give, give, minus, value=-2, out=hidden[step])
         if learns:
-            ctx.save_for_backward(x, from_input, from_state, gates, hidden, cells, squashed)
+            ctx.save_for_backward(x, patches, from_input, from_state, gates, hidden, cells, squashed)
             ctx.settings = (stride, last_only, precision)
         return hidden[-1].clone() if last_only else hidden
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, from_input, from_state, gates, hidden, cells, squashed = ctx.saved_tensors
+        x, patches, from_input, from_state, gates, hidden, cells, squashed = ctx.saved_tensors
         stride, last_only, precision = ctx.settings
         t = len(gates)
         # The gradient of the fresh gate is kept at a quarter of its size; the weights make up for it.
@@ -133,16 +169,25 @@ class _Recurrence(torch.autograd.Function):
                 d_hidden = F.conv2d(slope.to(precision), back, padding=1).to(x.dtype)
                 if not last_only:
                     d_hidden += gradient[step - 1]
-        d_state = _weight_gradient(slopes[1:], hidden[:-1], from_state, stride=1, precision=precision)[1]
+        d_state = _weight_gradient(slopes[1:], hidden[:-1], None, from_state, stride=1, precision=precision)[
+            1
+        ]
         d_x, d_input, d_bias = _weight_gradient(
-            slopes, x, from_input * factor, stride=stride, precision=precision, wanted=ctx.needs_input_grad[0]
+            slopes,
+            x,
+            patches,
+            from_input * factor,
+            stride=stride,
+            precision=precision,
+            wanted=ctx.needs_input_grad[0],
         )
-        return d_x, d_input * factor, d_bias * factor.flatten(), d_state * factor, None, None, None
+        return d_x, None, d_input * factor, d_bias * factor.flatten(), d_state * factor, None, None, None
 
 
 def _weight_gradient(
     slopes: Tensor,
     x: Tensor,
+    patches: Tensor | None,
     weight: Tensor,
     *,
     stride: int,
@@ -150,9 +195,8 @@ def _weight_gradient(
     wanted: bool = False,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Gradients of a convolution's input (where `wanted`), weight and bias, over all times at once."""
-    n_out, n_in = weight.shape[:2]
-    if n_in <= FEW and not wanted:
-        patches = F.unfold(x.flatten(0, 1).to(precision), 3, padding=1, stride=stride)
+    n_out = len(weight)
+    if patches is not None and not wanted:
         flat = slopes.flatten(0, 1).flatten(2).to(precision)  # (n, n_out, pixels)
         product = torch.bmm(flat, patches.transpose(1, 2)).sum(0)
         return None, product.view_as(weight).to(weight.dtype), slopes.sum((0, 1, 3, 4))
@@ -173,11 +217,10 @@ def _weight_gradient(
     return back, d_weight.to(weight.dtype), d_bias.to(weight.dtype)
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int) -> Tensor:
-    """3 × 3 convolution of the input, shape (n, n_in, h, w)."""
-    if weight.shape[1] > FEW:
+def _convolve(x: Tensor, patches: Tensor | None, weight: Tensor, bias: Tensor, *, stride: int) -> Tensor:
+    """3 × 3 convolution of the input, shape (n, n_in, h, w), by its patches where there are any."""
+    if patches is None:
         return F.conv2d(x, weight, bias, stride=stride, padding=1)
-    patches = F.unfold(x, 3, padding=1, stride=stride)  # (n, 9 n_in, pixels)
     product = torch.bmm(weight.flatten(1).expand(len(x), -1, -1), patches)
     product += bias[:, None]
     height, width = ((edge - 1) // stride + 1 for edge in x.shape[2:])

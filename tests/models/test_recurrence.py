@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perfmap.models.conv_lstm import ConvLSTM
-from perfmap.models.recurrence import FEW, conv_lstm
+from perfmap.models.recurrence import FEW, conv_lstm, patches_of
 
 
 def plain_loop(x: Tensor, from_input: Tensor, bias: Tensor, from_state: Tensor, *, stride: int) -> Tensor:
@@ -55,6 +55,25 @@ def test_gradients_of_the_weights_when_nothing_below_learns() -> None:
     one = torch.autograd.grad(conv_lstm(still, *given[1:], stride=2, last_only=False).sum(), given[1:])
     two = torch.autograd.grad(plain_loop(still, *given[1:], stride=2).sum(), given[1:])
     assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-11) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_layers_that_share_an_input_may_share_its_patches(still: bool) -> None:
+    given = parameters(2)
+    x = given[0].detach() if still else given[0]
+    shared = patches_of(x, stride=2)
+    assert shared is not None
+    assert not shared.requires_grad
+    assert patches_of(parameters(FEW + 1)[0], stride=2) is None
+    learned = given[1:] if still else given
+    one, two = (
+        conv_lstm(x, *given[1:], stride=2, last_only=False, patches=patches) for patches in (shared, None)
+    )
+    assert torch.equal(one, two)
+    for a, b in zip(
+        torch.autograd.grad(one.sum(), learned), torch.autograd.grad(two.sum(), learned), strict=True
+    ):
+        assert torch.equal(a, b)
 
 
 def test_without_gradients_the_states_are_the_same() -> None:
