@@ -21,7 +21,7 @@ from perfmap.engine.train_config import TrainConfig, default_inputs
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import write_series, write_volume
 from perfmap.io.sidecar import write_json
-from perfmap.models.card import InputContract
+from perfmap.models.card import InputContract, Uncertainty
 from perfmap.models.checkpoint import load_checkpoint
 from perfmap.physics.captk import brightest_level
 from perfmap.series import Volume
@@ -299,6 +299,36 @@ def test_the_budget_ends_an_epoch_and_a_run_that_has_ended_stays_ended(cohort: P
     assert again.training.steps == 1
     further = train(config_for(cohort, epochs=2), tmp_path / "run", resume=True)
     assert (further.training.ended_by, further.training.epochs) == ("epochs", 2)
+
+
+def test_the_standard_deviation_is_fitted_at_the_end_and_again_for_other_subjects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def fit(_: object, *, n_subjects: int, **options: object) -> Uncertainty:
+        asked.append(n_subjects)
+        return Uncertainty(distribution="quantiles", sd_factor=1.0 + n_subjects, correlation_length_mm=5.0)
+
+    monkeypatch.setattr("perfmap.engine.train.calibrate", fit)
+    config = TrainConfig(
+        name="small",
+        architecture="voxel-unet",
+        arguments={"n_hidden": 8, "widths": [8, 8]},
+        inputs=default_inputs("voxel-unet"),
+        epochs=1,
+        batch=2,
+        subjects_per_epoch=1,
+        slices_per_subject=2,
+        validation_subjects=1,
+    )
+    for resume, n_subjects, factor in ((False, 1, 2.0), (True, 1, 2.0), (True, 3, 4.0)):
+        again = config.model_copy(update={"calibration_subjects": n_subjects})
+        card = train(again, tmp_path / "run", resume=resume)
+        assert card.outputs.uncertainty is not None
+        assert card.outputs.uncertainty.sd_factor == factor
+        assert card.training.config["calibration_subjects"] == n_subjects
+    assert asked == [1, 3]
 
 
 def test_a_run_without_gain_ends_by_patience_and_a_longer_one_goes_on() -> None:
