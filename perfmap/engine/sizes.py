@@ -24,21 +24,18 @@ class Size:
 
 
 def size_of(architecture: str) -> Size:
-    """Size of a network with its own widths and inputs, without computing anything.
+    """Size of a network with its own widths and inputs.
 
     Raises
     ------
     ModelError
         If the architecture is unknown.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # tensors with shapes and without values
-
     inputs = default_inputs(architecture)
-    with FakeTensorMode():
-        network = build_network(architecture, **network_arguments(inputs))
-        return Size(
-            count_parameters(network), count_multiply_adds(network, inputs), inputs.matrix, inputs.n_times
-        )
+    network = build_network(architecture, **network_arguments(inputs))
+    return Size(
+        count_parameters(network), count_multiply_adds(network, inputs), inputs.matrix, inputs.n_times
+    )
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -47,14 +44,14 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
-    """Multiply-adds of one slice, counted by PyTorch's own counter (two operations each)."""
+    """Multiply-adds of one slice that is all brain, counted by PyTorch's own counter (two operations each)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     device = next(network.parameters()).device
     training = network.training
     network.eval()
     n_maps = len(MAPS) if inputs.features == "curves+maps" else 0
-    channels = torch.zeros(1, inputs.n_times + n_maps, inputs.matrix, inputs.matrix, device=device)
+    channels = torch.ones(1, inputs.n_times + n_maps, inputs.matrix, inputs.matrix, device=device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(channels, torch.ones(1, context_length(inputs), device=device))
     network.train(training)

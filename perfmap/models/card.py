@@ -181,6 +181,8 @@ class TrainingRecord(_Frozen):
         Checkpoint whose weights training began with; None: random ones.
     curve : LossCurve or None
         None in cards from before it was kept.
+    remark : str or None
+        What was done to the weights after the run, in words.
     """
 
     data: str
@@ -198,6 +200,7 @@ class TrainingRecord(_Frozen):
     processes: int = Field(default=1, ge=1)
     started_from: StartingPoint | None = None
     curve: LossCurve | None = None
+    remark: str | None = None
 
 
 class ModelCard(_Frozen):

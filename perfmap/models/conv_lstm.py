@@ -9,8 +9,9 @@ What it leaves open, chosen here: kernels of 3, widths 16, 8, 4, 2 and a bottlen
 after each join. Ours is the validity row, a second input channel.
 
 The input is convolved for all time steps at once; the recurrence is `perfmap.models.recurrence`. The two layers of a
-block run one after the other, not as one recurrence with grouped convolutions: those reached 28 GFLOP/s on one core
-where two plain ones reached 64 (16 to 64 channels, 64 × 64, float32, AVX2).
+block share the patches of their input, where it has few channels, and run one after the other, not as one recurrence
+with grouped convolutions: those reached 28 GFLOP/s on one core where two plain ones reached 64 (16 to 64 channels,
+64 × 64, float32, AVX2).
 
 doi 10.15587/1729-4061.2026.360606; ConvLSTM: arXiv 1506.04214
 """

@@ -36,10 +36,7 @@ def patches_of(x: Tensor, *, stride: int) -> Tensor | None:
     Tensor, shape (t · b, 9 · n_in, h' · w'), or None
         No gradient passes through it: `conv_lstm` takes that of `x` another way.
     """
-    if x.shape[2] > FEW:
-        return None
-    with torch.no_grad():
-        return F.unfold(x.flatten(0, 1).to(_precision(x)), 3, padding=1, stride=stride)
+    return _patches(x, stride=stride, precision=_precision(x))
 
 
 def conv_lstm(
@@ -82,6 +79,13 @@ def conv_lstm(
     return states
 
 
+@torch.no_grad()
+def _patches(x: Tensor, *, stride: int, precision: torch.dtype) -> Tensor | None:
+    if x.shape[2] > FEW:
+        return None
+    return F.unfold(x.flatten(0, 1).to(precision), 3, padding=1, stride=stride)
+
+
 def _precision(x: Tensor) -> torch.dtype:
     """Type of the convolutions."""
     kind = x.device.type
@@ -107,7 +111,7 @@ class _Recurrence(torch.autograd.Function):
         factor = _per_gate(from_state, -2.0)
         weight = (from_state * factor).to(precision)
         gates = _convolve(
-            x.flatten(0, 1).to(precision),
+            x,
             patches,
             (from_input * factor).to(precision),
             (bias * factor.flatten()).to(precision),
@@ -132,6 +136,8 @@ class _Recurrence(torch.autograd.Function):
             torch.mul(cell, -2, out=minus).sigmoid_()
             torch.addcmul(give, give, minus, value=-2, out=hidden[step])
         if learns:
+            if ctx.needs_input_grad[0]:
+                patches = None  # the weights' gradient then comes with that of the input
             ctx.save_for_backward(x, patches, from_input, from_state, gates, hidden, cells, squashed)
             ctx.settings = (stride, last_only, precision)
         return hidden[-1].clone() if last_only else hidden
@@ -169,9 +175,9 @@ class _Recurrence(torch.autograd.Function):
                 d_hidden = F.conv2d(slope.to(precision), back, padding=1).to(x.dtype)
                 if not last_only:
                     d_hidden += gradient[step - 1]
-        d_state = _weight_gradient(slopes[1:], hidden[:-1], None, from_state, stride=1, precision=precision)[
-            1
-        ]
+        _, d_state, _ = _weight_gradient(
+            slopes[1:], hidden[:-1], None, from_state, stride=1, precision=precision
+        )
         d_x, d_input, d_bias = _weight_gradient(
             slopes,
             x,
@@ -196,7 +202,9 @@ def _weight_gradient(
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Gradients of a convolution's input (where `wanted`), weight and bias, over all times at once."""
     n_out = len(weight)
-    if patches is not None and not wanted:
+    if patches is None and not wanted:
+        patches = _patches(x, stride=stride, precision=precision)
+    if patches is not None:
         flat = slopes.flatten(0, 1).flatten(2).to(precision)  # (n, n_out, pixels)
         product = torch.bmm(flat, patches.transpose(1, 2)).sum(0)
         return None, product.view_as(weight).to(weight.dtype), slopes.sum((0, 1, 3, 4))
@@ -218,12 +226,12 @@ def _weight_gradient(
 
 
 def _convolve(x: Tensor, patches: Tensor | None, weight: Tensor, bias: Tensor, *, stride: int) -> Tensor:
-    """3 × 3 convolution of the input, shape (n, n_in, h, w), by its patches where there are any."""
+    """3 × 3 convolution of an input (t, b, n_in, h, w), by its patches where there are any: (t · b, n_out, h', w')."""
     if patches is None:
-        return F.conv2d(x, weight, bias, stride=stride, padding=1)
-    product = torch.bmm(weight.flatten(1).expand(len(x), -1, -1), patches)
+        return F.conv2d(x.flatten(0, 1).to(weight.dtype), weight, bias, stride=stride, padding=1)
+    product = torch.bmm(weight.flatten(1).expand(len(patches), -1, -1), patches)
     product += bias[:, None]
-    height, width = ((edge - 1) // stride + 1 for edge in x.shape[2:])
+    height, width = ((edge - 1) // stride + 1 for edge in x.shape[3:])
     return product.view(*product.shape[:2], height, width)
 
 

@@ -1,4 +1,4 @@
-"""Sizes of networks, counted without computing."""
+"""Sizes of networks."""
 
 import pytest
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perfmap.models.conv_lstm import ConvLSTM
-from perfmap.models.recurrence import FEW, conv_lstm, patches_of
+from perfmap.models.conv_lstm import ConvLSTM, EncoderBlock
+from perfmap.models.recurrence import FEW, conv_lstm
 
 
 def plain_loop(x: Tensor, from_input: Tensor, bias: Tensor, from_state: Tensor, *, stride: int) -> Tensor:
@@ -57,23 +57,27 @@ def test_gradients_of_the_weights_when_nothing_below_learns() -> None:
     assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-11) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("still", [True, False])
-def test_layers_that_share_an_input_may_share_its_patches(still: bool) -> None:
-    given = parameters(2)
-    x = given[0].detach() if still else given[0]
-    shared = patches_of(x, stride=2)
-    assert shared is not None
-    assert not shared.requires_grad
-    assert patches_of(parameters(FEW + 1)[0], stride=2) is None
-    learned = given[1:] if still else given
-    one, two = (
-        conv_lstm(x, *given[1:], stride=2, last_only=False, patches=patches) for patches in (shared, None)
-    )
-    assert torch.equal(one, two)
-    for a, b in zip(
-        torch.autograd.grad(one.sum(), learned), torch.autograd.grad(two.sum(), learned), strict=True
-    ):
-        assert torch.equal(a, b)
+@pytest.mark.parametrize("n_in", [2, FEW + 1])
+def test_the_layers_of_a_block_are_two_plain_loops_over_the_same_input(n_in: int) -> None:
+    torch.manual_seed(0)
+    block = EncoderBlock(n_in, 3).double().eval()
+    for still in (True, False):
+        x = torch.randn(5, 2, n_in, 9, 8, dtype=torch.float64, requires_grad=not still)
+        layers = [block.to_skip, block.to_sequence]
+        one, two = (
+            plain_loop(x, layer.from_input, layer.bias, layer.from_state, stride=2) for layer in layers
+        )
+        found = block(x)
+        wanted = (block.sequence_norm(two.flatten(0, 1)).view_as(two), block.skip_norm(one[-1]))
+        learned = [*block.to_skip.parameters(), *block.to_sequence.parameters(), *([] if still else [x])]
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
+        gradients = [
+            torch.autograd.grad(sum((image**2).sum() for image in images), learned)
+            for images in (found, wanted)
+        ]
+        for a, b in zip(*gradients, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
 def test_without_gradients_the_states_are_the_same() -> None:
@@ -83,8 +87,9 @@ def test_without_gradients_the_states_are_the_same() -> None:
     assert torch.equal(still, conv_lstm(*given, stride=2, last_only=False))
 
 
-def test_bf16_is_near() -> None:
-    given = parameters(6, torch.float32)
+@pytest.mark.parametrize("n_in", [2, 6])
+def test_bf16_is_near(n_in: int) -> None:
+    given = parameters(n_in, torch.float32)
     whole = conv_lstm(*given, stride=1, last_only=False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = conv_lstm(*given, stride=1, last_only=False)

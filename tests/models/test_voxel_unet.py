@@ -76,11 +76,33 @@ def test_blocks_stand_where_they_are_asked_for() -> None:
     }
 
 
-def test_the_temporal_encoder_is_three_pointwise_layers_whatever_is_computed_at_once() -> None:
+@pytest.mark.parametrize("filled", ["all", "half", "none"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("nan", [0.5, torch.nan])
+def test_the_temporal_encoder_is_three_pointwise_layers_whatever_is_computed_at_once(
+    filled: str, layout: torch.memory_format, nan: float
+) -> None:
     torch.manual_seed(0)
     network = VoxelUNet(n_times=12, n_hidden=16)
     seen = torch.randn(2, 12 + 8, 40, 56)  # 2240 voxels: more than are taken at once
+    if filled == "half":
+        seen *= torch.rand(2, 1, 40, 56) < 0.5
+        seen[0, 3, 20, 20] = nan
+    elif filled == "none":
+        seen[1] = 0.0
+    seen = seen.contiguous(memory_format=layout)
     told = torch.randn(2, 16)
     hidden = (network.encoder_in(seen) + told[:, :, None, None]).relu()
     plain = network.encoder_out(network.encoder_middle(hidden).relu())
-    torch.testing.assert_close(network.encode(seen, told), plain, atol=1e-5, rtol=1e-5)
+    found = network.encode(seen, told)
+    torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5, equal_nan=True)
+    assert int(found.isnan().any(dim=1).sum()) == int(filled == "half" and nan != nan)  # there alone
+    layers = [network.encoder_in, network.encoder_middle, network.encoder_out]
+    upstream = torch.randn_like(plain)
+    for layer in layers:
+        one, two = (
+            torch.autograd.grad((image.nan_to_num() * upstream).sum(), layer.weight, retain_graph=True)[0]
+            for image in (found, plain)
+        )
+        if nan == nan:
+            torch.testing.assert_close(one, two, atol=1e-3, rtol=1e-3)
