@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from perfmap.engine.train import Fitting, Progress
+    from perfmap.engine.train import Progress
+    from perfmap.engine.trained_card import Fitting
 
 
 def epoch_line(progress: Progress) -> str:
@@ -34,7 +35,7 @@ def training_progress(*, quiet: bool) -> Iterator[Callable[[Progress | Fitting],
     """Give the function that shows a training run's progress on stderr."""
     import logging
 
-    from perfmap.engine.train import Fitting
+    from perfmap.engine.trained_card import Fitting
 
     logger = logging.getLogger("perfmap")
     if quiet or not sys.stderr.isatty():

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-import perfmap
-from perfmap.engine.batches import Batch, batches, to_tensors
-from perfmap.engine.brightest import fit_brightest
-from perfmap.engine.calibrate import calibrate
-from perfmap.engine.dataset import Stack
+from perfmap.engine.batches import batches
 from perfmap.engine.forward import in_layout, memory_layout
-from perfmap.engine.losses import correction_loss, weighted_mse
 from perfmap.engine.processes import Processes, share_statistics, together
 from perfmap.engine.run_folder import (
     STACKS,
@@ -29,19 +22,25 @@ from perfmap.engine.run_folder import (
     begin_folder,
     check_folder,
     load_state,
-    read_curve,
     save_state,
     write_log,
 )
-from perfmap.engine.sizes import count_multiply_adds, count_parameters
-from perfmap.engine.sources import Source, open_source
-from perfmap.engine.train_config import SIMULATOR, TrainConfig, network_arguments
+from perfmap.engine.sources import open_source
+from perfmap.engine.train_config import TrainConfig, network_arguments
+from perfmap.engine.trained_card import (
+    Fitting,
+    arguments_of,
+    card_fields,
+    finish_card,
+    fit_scale,
+    fit_standard_deviation,
+    fits_sd,
+)
+from perfmap.engine.validate import average_into, copy_state, evaluate, loss_of
 from perfmap.errors import ConfigError, ModelError
 from perfmap.models import build_network
-from perfmap.models.card import InputContract, ModelCard, OutputContract, StartingPoint
-from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_card, save_checkpoint, write_card
-from perfmap.models.voxel_unet import VoxelUNet
-from perfmap.quantities import QUANTITIES
+from perfmap.models.card import InputContract, ModelCard, StartingPoint
+from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_card, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,6 @@ class Progress:
     seconds: float
     scores: Scores | None = None
     is_best: bool = False
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """What the caller may show once training has ended: what is fitted to how many subjects."""
-
-    subject: int
-    subjects: int
-    what: str
 
 
 def train(
@@ -88,7 +78,8 @@ def train(
     threads : int, optional
         Cores the network uses; all of them if not given.
     resume : bool
-        Go on from the state in `folder`; its config must be the same but for budget and workers.
+        Go on from the state in `folder`; its config must be the same but for budget, workers and
+        the subjects that the standard deviation is fitted to.
     on_progress : callable
         Called after every step, every epoch, and every subject that something is fitted to (`Fitting`).
 
@@ -146,7 +137,7 @@ def _train(
         network = share_statistics(network)
     layout = memory_layout(inputs)
     network = in_layout(network, inputs, where)
-    average = _copy_state(network)
+    average = copy_state(network)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -183,14 +174,14 @@ def _train(
                         batch.channels[processes.rank :: processes.n].to(where, memory_format=layout),
                         batch.context[processes.rank :: processes.n].to(where),
                     )
-                loss = _loss(processes.join(predicted.float(), len(batch.target)), batch, where)
+                loss = loss_of(processes.join(predicted.float(), len(batch.target)), batch, where)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 processes.sum_gradients(network)
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
                 state.step += 1
-                _average_into(average, network, min(config.ema, state.step / (state.step + 10)))
+                average_into(average, network, min(config.ema, state.step / (state.step + 10)))
                 losses.append(float(loss.detach()))
                 show(
                     Progress(
@@ -214,7 +205,7 @@ def _train(
             if processes.is_first:
                 write_log(folder, state, float(np.mean(losses)), scores)
                 if is_best:
-                    fields = _card_fields(config, source, network, state, scores, processes.n)
+                    fields = card_fields(config, source, network, state, scores, processes.n)
                     fields["training"]["started_from"] = started_from
                     save_checkpoint(folder / "model", average, fields)
                 save_state(folder, network, average, optimiser, state)
@@ -233,21 +224,17 @@ def _train(
     finally:
         source.close()
     if processes.is_first:
-        card = _finish_card(folder, state, ended_by)
+        card = finish_card(folder, state, ended_by)
         is_fitted = (  # a better checkpoint begins without; a resumed run may want other subjects
             card.outputs.uncertainty is not None
             and card.training.config.get("calibration_subjects") == config.calibration_subjects
         )
-        if not is_fitted and _fits_sd(config):
-            _calibrated(folder, card, config, threads or 1, show)
+        if not is_fitted and fits_sd(config):
+            fit_standard_deviation(folder, card, config, threads or 1, show)
         if config.target == "ap_rcbv" and card.outputs.brightest is None:
-            _scaled(folder, card, config, validation or source.validation(), where, show)
+            fit_scale(folder, card, config, validation or source.validation(), where, show)
     processes.wait()
     return read_card(folder / "model")
-
-
-def _fits_sd(config: TrainConfig) -> bool:
-    return network_gives_sd(config.inputs) and config.data == SIMULATOR and config.calibration_subjects > 0
 
 
 def _fresh_network(config: TrainConfig) -> nn.Module:
@@ -255,12 +242,6 @@ def _fresh_network(config: TrainConfig) -> nn.Module:
         return build_network(config.architecture, **network_arguments(config.inputs), **config.arguments)
     except ModelError as error:
         raise ConfigError(str(error)) from error
-
-
-def _arguments(network: nn.Module, config: TrainConfig, inputs: InputContract) -> dict[str, Any]:
-    """Keyword arguments that make the network again, defaults that may change one day among them."""
-    layout = network.layout if isinstance(network, VoxelUNet) else {}
-    return {**layout, **network_arguments(inputs), **config.arguments}
 
 
 def _why_ended(config: TrainConfig, state: RunState) -> Literal["epochs", "minutes", "patience"] | None:
@@ -280,7 +261,7 @@ def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) 
     card = before.card
     for what, found, wanted in (
         ("architecture", card.architecture, config.architecture),
-        ("arguments", card.arguments, _arguments(network, config, inputs)),
+        ("arguments", card.arguments, arguments_of(network, config, inputs)),
         ("inputs", card.inputs.model_dump(), inputs.model_dump()),
     ):
         if found != wanted:
@@ -290,120 +271,6 @@ def _begin_with(network: nn.Module, config: TrainConfig, inputs: InputContract) 
             )
     network.load_state_dict(before.network.state_dict())
     return StartingPoint(name=card.name, sha256=card.sha256)
-
-
-def network_gives_sd(inputs: InputContract) -> bool:
-    """Whether networks of this contract give a standard deviation beside the map."""
-    return inputs.features == "curves+maps"
-
-
-def _calibrated(
-    folder: Path, card: ModelCard, config: TrainConfig, threads: int, show: Callable[[Fitting], None]
-) -> None:
-    """Write into the card how the network's standard deviation is to be read."""
-    n, what = config.calibration_subjects, "standard deviation"
-    show(Fitting(0, n, what))
-    uncertainty = calibrate(
-        load_checkpoint(folder / "model"),
-        n_subjects=n,
-        seed=config.seed,
-        threads=threads,
-        on_subject=lambda done: show(Fitting(done, n, what)),
-    )
-    outputs = card.outputs.model_copy(update={"uncertainty": uncertainty})
-    said = card.training.model_copy(update={"config": card.training.config | {"calibration_subjects": n}})
-    write_card(folder / "model", card.model_copy(update={"outputs": outputs, "training": said}))
-
-
-def _scaled(
-    folder: Path,
-    card: ModelCard,
-    config: TrainConfig,
-    stacks: Sequence[Stack],
-    device: torch.device,
-    show: Callable[[Fitting], None],
-) -> None:
-    """Write into the card which level the brightest voxels of a patient's map are brought to, if that helps."""
-    network = in_layout(load_checkpoint(folder / "model").network, card.inputs, device)
-    what = "scale of a patient"
-
-    def maps() -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
-        for done, stack in enumerate(stacks):
-            show(Fitting(done, len(stacks), what))
-            batch = to_tensors(stack, np.arange(len(stack)), config)
-            with torch.inference_mode():
-                channels = batch.channels.to(device, memory_format=memory_layout(card.inputs))
-                output = network(channels, batch.context.to(device)).float().cpu()
-            found = output if output.ndim == 3 else output[:, 0]
-            yield (found * batch.inside).numpy(), (batch.target * batch.inside).numpy()
-
-    level = fit_brightest(maps())
-    show(Fitting(len(stacks), len(stacks), what))
-    if level is None:
-        logging.getLogger("perfmap").warning(
-            "the scale of ap-rCBV maps stays the network's own: their brightest voxels set none that is better, or "
-            "fewer than 5 validation patients say one"
-        )
-    else:
-        reference = {"reference": "brightest", "brightest": float(f"{level * card.outputs.scale:.4g}")}
-        outputs = card.outputs.model_copy(update=reference)
-        write_card(folder / "model", card.model_copy(update={"outputs": outputs}))
-
-
-def _loss(predicted: Tensor, batch: Batch, device: torch.device) -> Tensor:
-    target, weight = batch.target.to(device), batch.weight.to(device)
-    if predicted.ndim == 3:
-        return weighted_mse(predicted, target, weight)
-    return correction_loss(
-        predicted,
-        target,
-        weight,
-        tissue=batch.tissue.to(device),
-        lesion=batch.lesion.to(device),
-        white=batch.white.to(device),
-        inside=batch.inside.to(device),
-    )
-
-
-@torch.no_grad()
-def evaluate(
-    network: nn.Module,
-    weights: dict[str, Tensor],
-    stacks: Sequence[Stack],
-    config: TrainConfig,
-    processes: Processes,
-) -> Scores:
-    """Scores of `weights` over `stacks`, each process taking its share; the network keeps its own weights and mode."""
-    device = processes.device
-    own = _copy_state(network)
-    training = network.training
-    network.load_state_dict(weights)
-    network.eval()
-    squared = reference = absolute = n_brain = loss = n_weight = 0.0
-    for stack in processes.share(stacks):
-        batch = to_tensors(stack, np.arange(len(stack)), config)
-        output = network(
-            batch.channels.to(device, memory_format=memory_layout(config.inputs)), batch.context.to(device)
-        )
-        output, target, weight = output.float().cpu(), batch.target, batch.weight
-        tissue = torch.from_numpy(stack.tissue)
-        n = float(weight.sum())
-        loss += float(_loss(output, batch, torch.device("cpu"))) * n
-        n_weight += n
-        error = (output if output.ndim == 3 else output[:, 0]) - target
-        brain = weight > 0
-        absolute += float(error[brain].abs().sum())
-        n_brain += float(brain.sum())
-        squared += float((error[tissue] ** 2).sum())
-        reference += float((target[tissue] ** 2).sum())
-    network.load_state_dict(own)
-    network.train(training)
-    loss, n_weight, absolute, n_brain, squared, reference = processes.sum(
-        np.array([loss, n_weight, absolute, n_brain, squared, reference])
-    ).tolist()
-    return Scores(
-        loss / max(n_weight, 1.0), absolute / max(n_brain, 1.0), (squared / max(reference, 1e-12)) ** 0.5
-    )
 
 
 def _scheduled(config: TrainConfig, base: float, share: float) -> float:
@@ -425,86 +292,3 @@ def _computes_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     capability = torch.backends.cpu.get_cpu_capability()
     return capability.startswith("AVX512")
-
-
-def _copy_state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _average_into(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            average[name].lerp_(tensor.detach(), 1.0 - decay)
-        else:
-            average[name].copy_(tensor)
-
-
-def _card_fields(
-    config: TrainConfig,
-    source: Source,
-    network: nn.Module,
-    state: RunState,
-    scores: Scores,
-    n_processes: int,
-) -> dict[str, Any]:
-    quantity = QUANTITIES[config.target]
-    return {
-        "name": config.name,
-        "architecture": config.architecture,
-        "arguments": _arguments(network, config, source.inputs),
-        "inputs": source.inputs,
-        "outputs": OutputContract(
-            quantity=config.target,
-            unit=quantity.unit or "1",
-            description=quantity.label,
-            reference="white-matter" if config.target == "nrcbv" else "network",
-            scale=source.scale,
-        ),
-        "scale_invariant": source.inputs.scale_invariant,
-        "parameters": count_parameters(network),
-        "multiply_adds": count_multiply_adds(network, source.inputs),
-        "training": {
-            "data": source.description,
-            "seed": config.seed,
-            "n_train_slices": state.n_slices,
-            "n_validation_slices": source.n_validation,
-            "epochs": state.epoch,
-            "best_epoch": state.best_epoch,
-            "steps": state.step,
-            "seconds": round(state.seconds, 1),
-            "slices_per_second": round(state.step * config.batch / max(state.seconds, 1e-9), 2),
-            "ended_by": "interrupted",  # until the run ends
-            # A path may name a patient or a place: the card keeps the last part of it.
-            "config": {
-                **config.model_dump(exclude={"workers", "start_from"}),
-                "data": Path(config.data).name,
-                "replay_from": config.replay_from and Path(config.replay_from).name,
-            },
-            "perfmap_version": perfmap.__version__,
-            "processes": n_processes,
-        },
-        "scores": {
-            "validation_mae": round(scores.mae * source.scale, 5),
-            "validation_nrmse_tissue": round(scores.nrmse_tissue, 5),
-        },
-    }
-
-
-def _finish_card(
-    folder: Path, state: RunState, ended_by: Literal["epochs", "minutes", "patience"]
-) -> ModelCard:
-    """Write into the best checkpoint's card how the whole run ended."""
-    card = read_card(folder / "model")
-    record = card.training.model_copy(
-        update={
-            "epochs": state.epoch,
-            "steps": state.step,
-            "n_train_slices": state.n_slices,
-            "seconds": round(state.seconds, 1),
-            "ended_by": ended_by,
-            "curve": read_curve(folder),
-        }
-    )
-    card = card.model_copy(update={"training": record})
-    write_card(folder / "model", card)
-    return card

@@ -310,7 +310,7 @@ def test_the_standard_deviation_is_fitted_at_the_end_and_again_for_other_subject
         asked.append(n_subjects)
         return Uncertainty(distribution="quantiles", sd_factor=1.0 + n_subjects, correlation_length_mm=5.0)
 
-    monkeypatch.setattr("perfmap.engine.train.calibrate", fit)
+    monkeypatch.setattr("perfmap.engine.trained_card.calibrate", fit)
     config = TrainConfig(
         name="small",
         architecture="voxel-unet",
