@@ -15,7 +15,7 @@ HUBER_TISSUE, HUBER_OTHER = 6.0, 1.0
 In tissue nearly all errors are squared, as the scores do. Two thirds of the squared error of the first-pass map lie in
 the few voxels of tissue with 2 to 8 % of vessel, which a loss of relative or absolute errors would leave as they are.
 """
-SD_WEIGHT, WHITE_WEIGHT, REGION_WEIGHT = 0.1, 0.3, 4.0
+SD_WEIGHT, WHITE_WEIGHT, REGION_WEIGHT = 0.1, 0.3, 2.0
 """Weights of the standard deviation, of white matter and of regional means beside the error of the map."""
 REGION_EDGES = (4, 8, 16)
 """Edges of the windows whose means are compared, pixels."""

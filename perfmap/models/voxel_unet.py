@@ -79,7 +79,7 @@ class VoxelUNet(nn.Module):
         n_times: int = 40,
         n_maps: int = 8,
         n_scalars: int = 7,
-        n_hidden: int = 96,
+        n_hidden: int = 128,
         widths: Sequence[int] = (24, 48, 96, 128),
         blocks_down: Sequence[int] | None = None,
         blocks_up: Sequence[int] | None = None,
