@@ -45,7 +45,7 @@ def start_logging(*, quiet: bool = False, verbose: bool = False, log_file: Path 
     Raises
     ------
     ConfigError
-        If both `quiet` and `verbose` are asked for.
+        If both `quiet` and `verbose` are asked for, or the log file is named like an image or its sidecar.
     InputError
         If the log file cannot be opened.
     """
@@ -56,6 +56,9 @@ def start_logging(*, quiet: bool = False, verbose: bool = False, log_file: Path 
         handler.setLevel(level)
     if log_file is None:
         return
+    from perfmap.io.sidecar import refuse_place_of_image
+
+    refuse_place_of_image(log_file)
     try:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         to_file = logging.FileHandler(log_file, encoding="utf-8")
@@ -124,18 +127,19 @@ def emit_json(content: Mapping[str, Any], target: str | None, *, overwrite: bool
     Raises
     ------
     ConfigError
-        If the file exists and `overwrite` is False.
+        If the file exists and `overwrite` is False, or is named like an image or its sidecar.
     InputError
         If it cannot be written.
     """
     if target is None:
         return
 
-    from perfmap.io.sidecar import json_text, write_json
+    from perfmap.io.sidecar import json_text, refuse_place_of_image, write_json
 
     if target == "-":
         sys.stdout.write(json_text(content))
     else:
+        refuse_place_of_image(Path(target))
         write_json(content, Path(target), overwrite=overwrite)
 
 

@@ -115,7 +115,7 @@ def conventional(
 
     from perfmap.engine.conventional_config import make_config
     from perfmap.engine.conventional_file import ConventionalInputs, conventional_file
-    from perfmap.io.files import check_output
+    from perfmap.io.sidecar import check_side_outputs
 
     config = make_config(
         method=method,
@@ -130,7 +130,7 @@ def conventional(
         grid=grid,
     )
     if json not in (None, "-"):
-        check_output(Path(str(json)), inputs=[input_path], overwrite=overwrite)
+        check_side_outputs([Path(str(json))], images=[input_path], overwrite=overwrite)
     done = conventional_file(
         input_path,
         output,

@@ -188,7 +188,7 @@ def predict(
     from perfmap.engine.predict_file import map_path_for, predict_file, refuse_other_file
     from perfmap.io.dicom_files import holds_dicom
     from perfmap.io.dicom_out import check_dicom_folder, chosen_forms
-    from perfmap.io.files import check_output
+    from perfmap.io.sidecar import check_side_outputs
     from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
 
     logger = logging.getLogger("perfmap")
@@ -276,9 +276,8 @@ def predict(
         staged = context.with_resource(staged_case(case))
         input_path, source = staged.nifti, staged.source
     map_path = map_path_for(input_path, output, checkpoint.card.outputs.quantity)
-    for extra in (figure, report, None if json in (None, "-") else Path(json)):
-        if extra is not None:
-            check_output(extra, inputs=[input_path, map_path], overwrite=overwrite)
+    extras = [Path(extra) for extra in (figure, report, None if json == "-" else json) if extra is not None]
+    check_side_outputs(extras, images=[input_path, map_path], overwrite=overwrite)
     logger.info("model %s, sha256 %s", checkpoint.card.name, checkpoint.card.sha256)
     with progress("slices", quiet=quiet) as advance:
         done = predict_file(

@@ -74,11 +74,11 @@ def score(
     from rich.console import Console
 
     from perfmap.engine.score_table import score_files, table_as_csv, table_as_dict
-    from perfmap.io.files import atomic_output, check_output
+    from perfmap.io.files import atomic_output
+    from perfmap.io.sidecar import check_side_outputs
 
-    for path in (csv, None if json in (None, "-") else Path(json)):
-        if path is not None:
-            check_output(path, inputs=(prediction, reference), overwrite=overwrite)
+    outputs = [Path(path) for path in (csv, None if json == "-" else json) if path is not None]
+    check_side_outputs(outputs, images=(prediction, reference), overwrite=overwrite)
     table = score_files(
         prediction, reference, quantity=quantity, mask=mask, labels=labels, data_range=data_range
     )

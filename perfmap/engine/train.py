@@ -91,7 +91,7 @@ def train(
     Raises
     ------
     ConfigError
-        If `folder` holds a run already and `resume` is not set, or the configs differ.
+        If `folder` holds a run already and `resume` is not set, the configs differ, or the loss is no longer finite.
     InputError
         If the data cannot be used.
     """
@@ -175,6 +175,10 @@ def _train(
                         batch.context[processes.rank :: processes.n].to(where),
                     )
                 loss = loss_of(processes.join(predicted.float(), len(batch.target)), batch, where)
+                if not torch.isfinite(loss):
+                    raise ConfigError(
+                        f"loss {float(loss.detach()):g} in epoch {epoch + 1}: training diverged; lower --learning-rate"
+                    )
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 processes.sum_gradients(network)

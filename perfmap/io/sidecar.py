@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perfmap.errors import InputError
-from perfmap.io.files import atomic_output
+from perfmap.errors import ConfigError, InputError
+from perfmap.io.files import atomic_output, check_output
 
 
 def has_image_name(path: Path) -> bool:
@@ -32,6 +32,53 @@ def image_stem(path: Path) -> str:
 def sidecar_path(path: Path) -> Path:
     """Where the sidecar of an image lies: the same stem with ``.json``, in the same folder."""
     return path.with_name(image_stem(path) + ".json")
+
+
+def refuse_place_of_image(path: Path, *, images: Sequence[Path] = ()) -> None:
+    """Refuse to write a report, figure, table, JSON or log where an image or its sidecar lies or will lie.
+
+    Parameters
+    ----------
+    path : Path
+    images : sequence of Path
+        Images that the run reads or writes; those that lie beside `path` are found.
+
+    Raises
+    ------
+    ConfigError
+        If `path` is named like an image, or is an image's sidecar.
+    """
+    if has_image_name(path):
+        raise ConfigError(
+            f"{path} is named like an image, and what goes there is none; choose another ending"
+        )
+    beside = [path.with_suffix(suffix) for suffix in (".nii.gz", ".nii")]
+    for image in (*filter(has_image_name, images), *(image for image in beside if image.is_file())):
+        if sidecar_path(image).absolute() == path.absolute():
+            raise ConfigError(f"{path} is the place of the sidecar of {image.name}; choose another name")
+
+
+def check_side_outputs(
+    paths: Sequence[Path], *, images: Sequence[Path] = (), overwrite: bool = False
+) -> None:
+    """`check_output` for files that are no images, all of one run; each has a place of its own.
+
+    Parameters
+    ----------
+    paths, images
+        As in `refuse_place_of_image`.
+    overwrite : bool
+
+    Raises
+    ------
+    ConfigError, InputError
+        As `refuse_place_of_image` and `check_output`; and if two of them are the same.
+    """
+    for n, path in enumerate(paths):
+        refuse_place_of_image(path, images=images)
+        check_output(path, inputs=images, overwrite=overwrite)
+        if path.absolute() in [other.absolute() for other in paths[:n]]:
+            raise ConfigError(f"{path} is named for two outputs; choose another name for one of them")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -381,3 +381,47 @@ def test_an_output_of_another_kind_is_refused_and_makes_no_folder(
     assert predict(place / "dsc.nii.gz", place / name) == 2
     assert f"{name} is neither a NIfTI file nor a folder" in capsys.readouterr().err
     assert not (place / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--log-file", "dsc.nii.gz", "named like an image"),
+        ("--log-file", "dsc.json", "the sidecar of dsc.nii.gz"),
+        ("--report", "dsc.json", "the sidecar of dsc.nii.gz"),
+        ("--report", "dsc.nii.gz", "named like an image"),
+        ("--json", "map.json", "the sidecar of map.nii.gz"),
+        ("--json", "other.nii", "named like an image"),
+    ],
+)
+def test_no_report_or_log_takes_the_place_of_an_image_or_its_sidecar(
+    place: Path, refused: Callable[..., str], option: str, name: str, said: str
+) -> None:
+    (place / "dsc.json").write_text(json.dumps({"RepetitionTime": 1.5}))
+    line = refused(place / "dsc.nii.gz", option, str(place / name), "--overwrite", code=2)
+    assert said in line
+
+
+def test_two_outputs_of_one_run_are_not_the_same_file(place: Path, refused: Callable[..., str]) -> None:
+    one = str(place / "page.html")
+    assert "named for two outputs" in refused(
+        place / "dsc.nii.gz", "--report", one, "--json", one, "--overwrite", code=2
+    )
+
+
+def test_no_result_of_a_region_or_a_score_takes_the_place_of_a_map(
+    place: Path, head: Series, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = Volume(np.ones(head.signal.shape[:3], dtype=np.float32), head.affine)
+    for name in ("map", "mask"):
+        write_volume(mask, place / f"{name}.nii.gz", grid=None)
+    chart, region = str(place / "map.nii.gz"), str(place / "mask.nii.gz")
+    before = snapshot(place)
+    for command in (
+        ["roi", chart, "--mask", region, "--json", chart, "--overwrite"],
+        ["roi", chart, "--mask", region, "--json", str(place / "map.json"), "--overwrite"],
+        ["score", chart, region, "--csv", region, "--overwrite"],
+    ):
+        assert run(command) == 2
+        assert "perfmap: error: " in capsys.readouterr().err
+        assert snapshot(place) == before

@@ -88,7 +88,7 @@ def test_digits_survive_a_narrow_terminal(
         (["PRED", "REF", "--quantity", "blood"], 2, "'blood' is unknown"),
         (["PRED", "REF", "--data-range", "-1"], 3, "intensity range is -1"),
         (["PRED", "REF", "--mask", "PRED/one.nii.gz"], 2, "one mask file"),
-        (["PRED", "REF", "--csv", "PRED/one.nii.gz"], 2, "exists"),
+        (["PRED", "REF", "--csv", "PRED/one.nii.gz"], 2, "named like an image"),
     ],
 )
 def test_refusals_are_one_line_with_the_exit_code(

@@ -331,6 +331,11 @@ def test_the_standard_deviation_is_fitted_at_the_end_and_again_for_other_subject
     assert asked == [1, 3]
 
 
+def test_a_training_that_diverges_ends_and_says_so(cohort: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="diverged; lower --learning-rate"):
+        train(config_for(cohort, learning_rate=1e30, epochs=9), tmp_path / "run")
+
+
 def test_a_run_without_gain_ends_by_patience_and_a_longer_one_goes_on() -> None:
     stale = RunState(epoch=5, seconds=90.0, stale=3)
     config = TrainConfig(name="x", architecture="unet-gru", epochs=9, patience=3, minutes=2)
