@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from perfmap.cli.common import JsonTarget, LogFile, Quiet, Verbose, emit_json, start_logging
+from perfmap.cli.common import JsonTarget, LogFile, Quiet, Verbose, check_json, emit_json, start_logging
 from perfmap.models import DEFAULT_MODEL
 
 
@@ -71,6 +71,7 @@ def bids_app(
     Example: perfmap bids-app data/ data/derivatives/perfmap participant --participant-label 01 02
     """
     start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
+    check_json(json)
 
     import os
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -119,6 +119,14 @@ def progress(description: str, *, quiet: bool = False) -> Iterator[Callable[[int
             bar.update(task, completed=done, total=total)
 
         yield update
+
+
+def check_json(target: str | None, *, images: Sequence[Path] = (), overwrite: bool = False) -> None:
+    """Refuse the file named by ``--json`` before any work is done; see `perfmap.io.sidecar.check_side_outputs`."""
+    if target not in (None, "-"):
+        from perfmap.io.sidecar import check_side_outputs
+
+        check_side_outputs([Path(str(target))], images=images, overwrite=overwrite)
 
 
 def emit_json(content: Mapping[str, Any], target: str | None, *, overwrite: bool = False) -> None:

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from perfmap.cli.common import JsonTarget, LogFile, Overwrite, Quiet, Verbose, emit_json, start_logging
+from perfmap.cli.common import (
+    JsonTarget,
+    LogFile,
+    Overwrite,
+    Quiet,
+    Verbose,
+    check_json,
+    emit_json,
+    start_logging,
+)
 
 
 def conventional(
@@ -115,7 +124,6 @@ def conventional(
 
     from perfmap.engine.conventional_config import make_config
     from perfmap.engine.conventional_file import ConventionalInputs, conventional_file
-    from perfmap.io.sidecar import check_side_outputs
 
     config = make_config(
         method=method,
@@ -129,8 +137,7 @@ def conventional(
         bolus=bolus,
         grid=grid,
     )
-    if json not in (None, "-"):
-        check_side_outputs([Path(str(json))], images=[input_path], overwrite=overwrite)
+    check_json(json, images=[input_path], overwrite=overwrite)
     done = conventional_file(
         input_path,
         output,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from perfmap.cli.batch_progress import batch_progress, print_summary
-from perfmap.cli.common import emit_json
+from perfmap.cli.common import check_json, emit_json
 from perfmap.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def predict_many(
         raise ConfigError(
             f"{source} may hold many cases, --output {job.output} names one file; give a folder"
         )
+    check_json(json, overwrite=overwrite)
     part = parse_shard(shard)
     options = ExportOptions(prefer, keep_phi, job.quiet_seconds, job.timing.time_step)
     cases = discover(source, output=job.output, masks=mask, options=options)

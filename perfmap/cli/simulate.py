@@ -15,6 +15,7 @@ from perfmap.cli.common import (
     Overwrite,
     Quiet,
     Verbose,
+    check_json,
     emit_json,
     progress,
     start_logging,
@@ -91,6 +92,7 @@ def simulate(
     Example: perfmap simulate simulated/ --n 4 --seed 0 --regime noisy
     """
     start_logging(quiet=quiet, verbose=verbose, log_file=log_file)
+    check_json(json_file, overwrite=overwrite)
     if change and replay is None:
         raise ConfigError("--set changes a recorded case; give --replay CASE.json too")
 

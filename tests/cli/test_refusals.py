@@ -425,3 +425,14 @@ def test_no_result_of_a_region_or_a_score_takes_the_place_of_a_map(
         assert run(command) == 2
         assert "perfmap: error: " in capsys.readouterr().err
         assert snapshot(place) == before
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.nii.gz"])
+def test_a_batch_refuses_its_json_before_it_begins(
+    place: Path, predict: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (place / name).write_text("kept")
+    assert predict(place / "*.nii.gz", place / "maps", "--json", str(place / name)) == 2
+    assert "perfmap: error: " in capsys.readouterr().err
+    assert not (place / "maps").exists()
+    assert (place / name).read_text() == "kept"
