@@ -13,7 +13,13 @@ from perfmap.cli.common import JsonTarget, LogFile, Overwrite, Quiet, Verbose, e
 
 def roi(
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Map written by 'perfmap predict'.")],
-    mask: Annotated[Path, typer.Option(metavar="FILE", help="The region, on the map's grid: above 0.")],
+    mask: Annotated[
+        Path, typer.Option(metavar="FILE", help="The region, on the map's grid: 0 outside, labels inside.")
+    ],
+    label: Annotated[
+        list[int] | None,
+        typer.Option(min=1, metavar="N", help="Take this label of the mask, not all; may be repeated."),
+    ] = None,
     overwrite: Overwrite = False,
     json: JsonTarget = None,
     quiet: Quiet = False,
@@ -37,7 +43,7 @@ def roi(
     from perfmap.engine.roi import read_region
     from perfmap.quantities import QUANTITIES, RESEARCH_ONLY
 
-    reading, sidecar = read_region(map_path, mask)
+    reading, sidecar = read_region(map_path, mask, labels=label or ())
     quantity = sidecar.get("Quantity")
     unit = str(sidecar.get("Units", "")) or "unit not known"
     emit_json(

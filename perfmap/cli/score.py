@@ -138,8 +138,9 @@ def _case_remarks(case: CaseScore) -> list[str]:
     lines = []
     if case.n_without_reading:
         part = 100.0 * case.n_without_reading / case.n_voxels
+        digits = f"{part:.2g}" if part < 10 else f"{part:.0f}"
         lines.append(
-            f"{case.case}: {_count(case.n_without_reading, 'voxel')} ({part:.2g} %) without reading, scored as 0"
+            f"{case.case}: {_count(case.n_without_reading, 'voxel')} ({digits} %) without reading, scored as 0"
         )
     if case.n_without_truth:
         lines.append(f"{case.case}: {_count(case.n_without_truth, 'voxel')} without truth (NaN), not scored")

@@ -36,6 +36,7 @@ class Precision(StrEnum):
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         Path | None,
         typer.Argument(
@@ -181,6 +182,10 @@ def train(
         raise ConfigError(
             "--replayed-subjects belongs to a training on the simulator, without DATA; leave one of them out"
         )
+    if data is not None and (given := _options_of_the_simulator(context)):
+        raise ConfigError(
+            f"{' and '.join(given)} shape a training on the simulator, and DATA is given; leave one of them out"
+        )
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
     if arch not in ARCHITECTURES:
         raise ConfigError(
@@ -242,3 +247,12 @@ def train(
             f"{folder / 'model'}: best of {card.training.epochs} epochs is {card.training.best_epoch}, "
             f"validation nrmse_tissue {card.scores['validation_nrmse_tissue']:.4f}"
         )
+
+
+def _options_of_the_simulator(context: typer.Context) -> list[str]:
+    """Options of the command line that say how subjects are simulated."""
+    return [
+        f"--{name.replace('_', '-')}"
+        for name in ("subjects", "validation_subjects", "calibration_subjects", "workers")
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    ]

@@ -18,7 +18,14 @@ from perfmap.physics.arterial import (
     rescale_by_venous_output,
     venous_output,
 )
-from perfmap.physics.bolus import MAX_PASS_DURATION, Bolus, first_pass_integral, log_ratio, mend_spikes
+from perfmap.physics.bolus import (
+    MAX_PASS_DURATION,
+    Bolus,
+    first_pass_integral,
+    log_ratio,
+    mend_spikes,
+    notes_of_spikes,
+)
 from perfmap.physics.gamma_variate import fit_gamma_variate
 from perfmap.physics.leakage import (
     LeakageFit,
@@ -68,14 +75,11 @@ class Work:
         self, series: Series, config: ConventionalConfig, brain: Brain, second_echo: Series | None
     ) -> None:
         self.series, self.config, self.brain = series, config, brain
-        self.notes: list[str] = []
+        self.notes = notes_of_spikes(brain.bolus)
         self.white_matter_level: float | None = None
         self.k2: Floats | None = None
         self.ratio = self._ratio(series)
         self.echo_time = series.echo_time or 1.0
-        if brain.bolus.spikes:
-            spikes = ", ".join(str(volume) for volume in brain.bolus.spikes)
-            self.notes.append(f"volumes that jump out of their neighbours were filled in: {spikes}")
         if series.echo_time is None and config.method != "dual-echo":
             self.notes.append("the echo time is unknown and taken as 1 s: rcbv is ∫−ln(S/S0) dt")
         self.delta: Floats = self.ratio / np.float32(self.echo_time)

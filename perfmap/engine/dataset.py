@@ -390,13 +390,23 @@ def _read(
 
 
 def training_maximum(patients: Sequence[Patient]) -> float:
-    """Largest intensity of all series, the paper's normalisation constant."""
+    """Largest intensity of all series that can be read, the paper's normalisation constant."""
     if not patients:
         raise ConfigError("normalisation 'training-max' wants training data on disk; give DATA")
-    return max(float(np.nanmax(_series(patient).signal)) for patient in patients)
+    largest = [_largest(patient) for patient in patients]
+    if not any(largest):
+        raise InputError("no series of the training part can be read")
+    return max(largest)
 
 
-def _series(patient: Patient) -> Series:
-    if patient.in_one_file:
-        return read_patient(patient.series, maps=()).series
-    return read_series(patient.series)
+def _largest(patient: Patient) -> float:
+    """Largest intensity of a series; 0 where it cannot be read, which is told when its slices are wanted."""
+    try:
+        series = (
+            read_patient(patient.series, maps=()).series
+            if patient.in_one_file
+            else read_series(patient.series)
+        )
+    except InputError:
+        return 0.0
+    return float(np.nanmax(series.signal))

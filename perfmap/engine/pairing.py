@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from perfmap.errors import ConfigError, InputError
+from perfmap.io.nifti_header import opened_nifti, shape_of
 from perfmap.io.sidecar import has_image_name, image_stem
 from perfmap.quantities import QUANTITIES
 
@@ -67,7 +68,8 @@ def pair_maps(prediction: Path, reference: Path, *, quantity: str) -> Pairing:
     Parameters
     ----------
     prediction, reference : Path
-        A NIfTI file, or a folder searched in all its depth. A file beside a folder pairs by its name.
+        A NIfTI file, or a folder searched in all its depth; 4D series in it are passed over. A file beside a folder
+        pairs by its name.
     quantity : str
         Identifier from `perfmap.quantities`: files that name another quantity are passed over. Of several
         files of one case, one that names the quantity wins over one that names none.
@@ -159,6 +161,9 @@ def find_cases(path: Path, *, role: Role, kind: str) -> dict[str, Path]:
         if named not in (kind, None):
             others.add(str(named))
             continue
+        if named is None and _is_series(file):
+            others.add("4D series")
+            continue
         name = case_name(file.relative_to(path), kind=kind)
         rank = _rank(file, role=role, named=named is not None)
         known = chosen.get(name)
@@ -170,7 +175,7 @@ def find_cases(path: Path, *, role: Role, kind: str) -> dict[str, Path]:
             chosen[name] = (rank, file)
     if not chosen:
         seen = f"there are files of {', '.join(sorted(others))}" if others else "there is no .nii or .nii.gz"
-        mend = "choose with --quantity" if others else "check the path"
+        mend = "choose with --quantity" if others - {"4D series"} else "check the path"
         raise InputError(f"no {role} of {kind} in {path}: {seen}; {mend}")
     return {name: file for name, (_, file) in chosen.items()}
 
@@ -213,6 +218,16 @@ def quantity_of_name(path: Path) -> str | None:
         if name == alias or name.endswith(f"_{alias}"):
             return _KINDS[alias]
     return None
+
+
+def _is_series(path: Path) -> bool:
+    """Whether a file holds volumes over time; one that cannot be read is left to whoever reads it."""
+    try:
+        with opened_nifti(path) as (header, _):
+            shape = shape_of(header, path)
+    except (InputError, OSError):
+        return False
+    return len(shape) > 3 and shape[3] > 1
 
 
 def _rank(path: Path, *, role: Role, named: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from perfmap.series import Volume
 
 THRESHOLDS = (1.0, 1.75)
 """Values of nrCBV above which shares of the region are given; no threshold is a diagnosis."""
+_MOST_LABELS = 8
 COVER = 1.96
 """Standard deviations to either side of the mean of a 95 % interval."""
 
@@ -53,8 +55,17 @@ class RegionReading:
     notes: tuple[str, ...] = ()
 
 
-def read_region(map_path: Path, mask_path: Path) -> tuple[RegionReading, dict[str, Any]]:
+def read_region(
+    map_path: Path, mask_path: Path, *, labels: Sequence[int] = ()
+) -> tuple[RegionReading, dict[str, Any]]:
     """Read a map inside of a mask, with ``<map>_sd``, ``<map>_validity`` and the sidecar where they stand beside it.
+
+    Parameters
+    ----------
+    map_path, mask_path : Path
+        On one grid; the mask holds 0 and one label or more.
+    labels : sequence of int
+        Which labels make the region; all above 0 if empty.
 
     Returns
     -------
@@ -69,12 +80,10 @@ def read_region(map_path: Path, mask_path: Path) -> tuple[RegionReading, dict[st
     """
     _refuse_companion(map_path)
     image = read_volume(map_path)
-    mask = np.asarray(read_volume(mask_path, like=image).array, dtype=np.float32) > 0
-    if not mask.any():
-        raise InputError(f"mask {mask_path} is empty; wanted voxels above 0 in the region")
+    mask, notes = _read_mask(mask_path, image, labels)
     sd, validity = (_beside(map_path, name, image) for name in ("sd", "validity"))
     sidecar = read_sidecar(map_path)
-    values, has_reading, notes = image.array, np.isfinite(image.array), []
+    values, has_reading = image.array, np.isfinite(image.array)
     if validity is not None:
         has_reading = has_reading & (np.rint(validity) == Validity.VALID)
     elif sd is not None:
@@ -163,6 +172,34 @@ def region_reading(
         interval=interval,
         notes=notes,
     )
+
+
+def _read_mask(path: Path, like: Volume, labels: Sequence[int]) -> tuple[NDArray[np.bool_], list[str]]:
+    """The region, and a note where labels were joined that nobody named."""
+    values = np.nan_to_num(np.asarray(read_volume(path, like=like).array, dtype=np.float32))
+    whole = np.rint(values)
+    if not np.allclose(values, whole, atol=1e-3):
+        odd = float(values[np.abs(values - whole) > 1e-3][0])
+        raise InputError(
+            f"mask {path} holds {odd:g}; wanted whole numbers, 0 outside of the region: threshold it first"
+        )
+    held = [int(label) for label in np.unique(whole[whole > 0])]
+    if not held:
+        raise InputError(f"mask {path} is empty; wanted voxels above 0 in the region")
+    missing = [label for label in labels if label not in held]
+    if missing:
+        raise InputError(f"mask {path} has no label {missing[0]}; it has {_listed(held)}")
+    notes = (
+        [f"the region joins labels {_listed(held)} of the mask; --label takes some of them"]
+        if len(held) > 1 and not labels
+        else []
+    )
+    return np.isin(whole, labels or held), notes
+
+
+def _listed(labels: Sequence[int]) -> str:
+    shown = ", ".join(str(label) for label in labels[:_MOST_LABELS])
+    return shown if len(labels) <= _MOST_LABELS else f"{shown} and {len(labels) - _MOST_LABELS} more"
 
 
 def _refuse_companion(map_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ import numpy as np
 from perfmap.engine.dataset import (
     TRAIN,
     VALIDATION,
-    Patient,
     SimulatedStacks,
     Stack,
     find_patients,
@@ -27,6 +27,8 @@ from perfmap.engine.run_folder import kept_subjects
 from perfmap.engine.train_config import SIMULATOR, TrainConfig
 from perfmap.errors import ConfigError, InputError
 from perfmap.models.card import InputContract
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ def open_source(config: TrainConfig, folder: Path, processes: Processes) -> Sour
 
     Each of several processes simulates its share of the subjects; then all have all of them.
     """
-    return (
-        _simulated_source(config, folder, processes) if config.data == SIMULATOR else _cohort_source(config)
-    )
+    if config.data == SIMULATOR:
+        return _simulated_source(config, folder, processes)
+    return _cohort_source(config, tell=processes.is_first)
 
 
 def _simulated_source(config: TrainConfig, folder: Path, processes: Processes) -> Source:
@@ -120,27 +122,42 @@ def _read_again(path: Path) -> Stack:
         ) from error
 
 
-def _cohort_source(config: TrainConfig) -> Source:
+def _cohort_source(config: TrainConfig, *, tell: bool) -> Source:
+    """Patients on disk; one that cannot be used is left out, and named where `tell`."""
     patients = {patient.name: patient for patient in find_patients(Path(config.data), target=config.target)}
     split = split_patients(list(patients), seed=config.seed)
     inputs = config.inputs
     if inputs.normalisation == "training-max":
         largest = training_maximum([patients[name] for name in split.train])
         inputs = inputs.model_copy(update={"training_max": largest})
+    n_left_out = 0
 
-    def read(names: Sequence[str]) -> list[Stack]:
-        return [_named_stack(patients[name], inputs, config.slices) for name in names]
+    def read(part: str, names: Sequence[str]) -> list[Stack]:
+        nonlocal n_left_out
+        stacks, reasons = [], []
+        for name in names:
+            try:
+                stacks.append(patient_stack(patients[name], inputs, slices=config.slices))
+            except InputError as error:
+                reasons.append(f"patient {name}: {error}")
+        if not stacks:
+            raise InputError(f"no patient of the {part} part can be used; {reasons[0]}")
+        n_left_out += len(reasons)
+        for reason in reasons if tell else ():
+            logger.warning("left out of the %s part, %s", part, reason)
+        return stacks
 
-    kept = read(split.train)
+    kept = read("training", split.train)
     scale = 1.0 if config.target == "nrcbv" else tissue_mean(kept)
     kept = [rescaled(stack, scale) for stack in kept]
-    validation = [rescaled(stack, scale) for stack in read(split.validation)]
+    validation = [rescaled(stack, scale) for stack in read("validation", split.validation)]
+    left_out = f", {n_left_out} of them left out as unusable" if n_left_out else ""
     return Source(
         inputs=inputs,
         passes=1,
         description=(
             f"cohort of {len(patients)} patients, target {config.target}, "
-            f"split {len(split.train)}/{len(split.validation)}/{len(split.test)}"
+            f"split {len(split.train)}/{len(split.validation)}/{len(split.test)}{left_out}"
         ),
         n_validation=sum(len(stack) for stack in validation),
         training=lambda epoch: kept,
@@ -172,10 +189,3 @@ def rescaled(stack: Stack, scale: float) -> Stack:
         return stack
     target = (stack.target.astype(np.float32) / np.float32(scale)).astype(np.float16)
     return replace(stack, target=target)
-
-
-def _named_stack(patient: Patient, inputs: InputContract, slices: str) -> Stack:
-    try:
-        return patient_stack(patient, inputs, slices=slices)
-    except InputError as error:
-        raise InputError(f"patient {patient.name}: {error}") from error

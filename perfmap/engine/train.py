@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from perfmap.engine.run_folder import (
     write_log,
 )
 from perfmap.engine.sources import open_source
-from perfmap.engine.train_config import TrainConfig, network_arguments
+from perfmap.engine.train_config import SIMULATOR, TrainConfig, network_arguments
 from perfmap.engine.trained_card import (
     Fitting,
     arguments_of,
@@ -235,6 +236,10 @@ def _train(
         )
         if not is_fitted and fits_sd(config):
             fit_standard_deviation(folder, card, config, threads or 1, show)
+        elif not is_fitted and config.inputs.features == "curves+maps" and config.data != SIMULATOR:
+            logging.getLogger("perfmap").warning(
+                "no standard deviation is fitted on DATA: 'perfmap predict --uncertainty' will refuse this model"
+            )
         if config.target == "ap_rcbv" and card.outputs.brightest is None:
             fit_scale(folder, card, config, validation or source.validation(), where, show)
     processes.wait()

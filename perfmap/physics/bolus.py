@@ -179,6 +179,14 @@ def log_ratio(signal: NDArray[np.floating], bolus: Bolus) -> NDArray[np.float32]
     return np.asarray(ratio)
 
 
+def notes_of_spikes(bolus: Bolus) -> list[str]:
+    """What a reader must know of volumes that `mend_spikes` fills in; empty where there is none."""
+    if not bolus.spikes:
+        return []
+    volumes = ", ".join(str(volume) for volume in bolus.spikes)
+    return [f"volumes that jump out of their neighbours were filled in (counted from 0): {volumes}"]
+
+
 def mend_spikes(curves: NDArray[np.float32], bolus: Bolus) -> NDArray[np.float32]:
     """Fill volumes that jump out (spikes, dropped volumes) by a straight line between their neighbours.
 

@@ -20,6 +20,7 @@ from perfmap.physics.bolus import (
     first_pass_integral,
     log_ratio,
     mend_spikes,
+    notes_of_spikes,
 )
 from perfmap.preprocess.features import feature_maps, leakage_reference, protocol_scalars, sample_voxels
 from perfmap.preprocess.mask import brain_mask
@@ -157,6 +158,7 @@ def prepare_series(
         n_unsteady=bolus.n_unsteady,
     )
     scale = series_scale(first_pass, usable)
+    notes += notes_of_spikes(bolus)
     context, reference = time_mapping.valid, None
     if inputs.features == "curves+maps":
         context = np.concatenate([context, protocol_scalars(series, bolus, scale=scale)])

@@ -158,9 +158,30 @@ def test_masks_that_do_not_fit_are_refused(
     write_volume(Volume(np.ones((8, 8, 2), np.float32), affine), tmp_path / "map.nii.gz", grid=None)
     write_volume(Volume(np.ones((9, 8, 2), np.float32), affine), tmp_path / "other.nii.gz", grid=None)
     write_volume(Volume(np.zeros((8, 8, 2), np.float32), affine), tmp_path / "empty.nii.gz", grid=None)
-    for mask in ("other", "empty", "missing"):
+    write_volume(Volume(np.full((8, 8, 2), 0.37, np.float32), affine), tmp_path / "cbv.nii.gz", grid=None)
+    for mask in ("other", "empty", "missing", "cbv"):
         assert run(["roi", str(tmp_path / "map.nii.gz"), "--mask", str(tmp_path / f"{mask}.nii.gz")]) == 3
-    assert len(capsys.readouterr().err.strip().splitlines()) == 3
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 4
+    assert "holds 0.37; wanted whole numbers" in lines[3]
+
+
+def test_labels_of_a_mask_are_read_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    affine = np.diag([*VOXEL, 1.0])
+    values, labels = np.ones((4, 4, 2), dtype=np.float32), np.zeros((4, 4, 2), dtype=np.int16)
+    labels[1], labels[2], labels[3], values[2], values[3] = 1, 2, 4, 3.0, 5.0
+    write_volume(Volume(values, affine), tmp_path / "map.nii.gz", grid=None)
+    write_volume(Volume(labels, affine), tmp_path / "mask.nii.gz", grid=None)
+    paths = tmp_path / "map.nii.gz", tmp_path / "mask.nii.gz"
+    joined, _ = read_region(*paths)
+    assert joined.mean == pytest.approx(3.0)
+    assert any("joins labels 1, 2, 4" in note for note in joined.notes)
+    for chosen, mean in (((2,), 3.0), ((2, 4), 4.0)):
+        reading, _ = read_region(*paths, labels=chosen)
+        assert reading.mean == pytest.approx(mean)
+        assert not any("joins" in note for note in reading.notes)
+    assert run(["roi", str(paths[0]), "--mask", str(paths[1]), "--label", "3"]) == 3
+    assert "has no label 3; it has 1, 2, 4" in capsys.readouterr().err
 
 
 def test_thresholds_are_of_nrcbv_and_companions_are_not_maps(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from perfmap.engine.pairing import case_name, find_cases, pair_maps
 from perfmap.engine.score import METRICS, CaseScore, score_case
 from perfmap.engine.score_table import score_files, table_as_csv, table_as_dict
 from perfmap.errors import ConfigError, InputError
-from perfmap.io.nifti import write_volume
+from perfmap.io.nifti import write_series, write_volume
 from perfmap.io.sidecar import json_text, sidecar_path, write_json
 from perfmap.phantom.priors import LABELS
-from perfmap.series import Volume
+from perfmap.series import Series, Volume
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 
@@ -131,6 +131,20 @@ def test_two_files_pair_whatever_their_names_and_a_file_finds_its_case_in_a_fold
 def test_leftovers_of_interrupted_runs_are_not_maps(tmp_path: Path) -> None:
     touch(tmp_path / "a.nii.gz", tmp_path / ".hidden" / "b.nii.gz")
     assert set(find_cases(tmp_path, role="prediction", kind="nrcbv")) == {"a"}
+
+
+def test_the_series_is_no_map_of_its_case(tmp_path: Path) -> None:
+    write_series(
+        Series(np.ones((4, 4, 2, 9), np.float32), AFFINE, time_step=1.5, repetition_time=1.5),
+        tmp_path / "ref" / "a" / "dsc.nii.gz",
+    )
+    save(np.ones((4, 4, 2), np.float32), tmp_path / "pred" / "a.nii.gz")
+    with pytest.raises(
+        InputError, match=r"no reference of nrcbv .*there are files of 4D series; check the path"
+    ):
+        pair_maps(tmp_path / "pred", tmp_path / "ref", quantity="nrcbv")
+    save(np.ones((4, 4, 2), np.float32), tmp_path / "ref" / "b" / "dsc.nii.gz")  # a map, whatever its name
+    assert set(find_cases(tmp_path / "ref", role="reference", kind="nrcbv")) == {"b"}
 
 
 def test_pairing_refusals(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ import json
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from perfmap.cli import run
 from perfmap.engine.dataset import Stack, find_patients, save_stack, split_patients
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.processes import together
@@ -160,6 +162,36 @@ def test_manifest_lists_patients_and_names_what_is_missing(cohort: Path, tmp_pat
         find_patients(manifest, target="nrcbv")
     with pytest.raises(InputError, match="truth_cbv"):
         find_patients(cohort, target="cbv")
+
+
+def test_patients_that_cannot_be_used_are_left_out_and_named(
+    cohort: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"p{i}" for i in range(8)]
+    split = split_patients(names, seed=0)
+    for name in names:
+        shutil.copytree(cohort / name, tmp_path / "data" / name)
+    flat, _ = head_series(shape=(40, 40, 2), seed=0, arrival=20.0)
+    without_bolus = replace(flat, signal=np.repeat(flat.signal[..., :1], flat.signal.shape[-1], axis=-1))
+    write_series(without_bolus, tmp_path / "data" / split.train[0] / "dsc.nii.gz", overwrite=True)
+    config = config_for(tmp_path / "data", epochs=1)
+    card = train(config, tmp_path / "run", device="cpu")
+    assert caplog.text.count("left out of the training part") == 1
+    assert f"patient {split.train[0]}: " in caplog.text
+    assert card.training.n_train_slices == 2 * (len(split.train) - 1)
+    assert card.training.data.endswith(", 1 of them left out as unusable")
+    for name in split.validation:
+        (tmp_path / "data" / name / "dsc.nii.gz").write_bytes(b"no series")
+    with pytest.raises(InputError, match="no patient of the validation part can be used; patient"):
+        train(config, tmp_path / "other", device="cpu")
+
+
+def test_options_of_the_simulator_are_refused_beside_data(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--subjects", "3", "--workers", "2", "-o", str(tmp_path / "run")]
+    assert run(["train", str(cohort), *given]) == 2
+    assert "--subjects and --workers shape a training on the simulator" in capsys.readouterr().err
 
 
 def test_no_pickle_in_a_run_folder(cohort: Path, tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ def test_one_slice_works() -> None:
     assert coverage.sum() > 500
 
 
+def test_a_volume_that_jumps_out_is_filled_in_and_named() -> None:
+    series, _ = head_series()
+    assert not prepare_series(series, INPUTS).notes
+    signal = series.signal.copy()
+    signal[..., 38] *= np.float32(0.7)
+    (note,) = prepare_series(replace(series, signal=signal), INPUTS).notes
+    assert note.endswith("filled in (counted from 0): 38")
+
+
 def test_a_few_bad_voxels_are_marked_many_are_refused() -> None:
     series, nrcbv = head_series()
     brain = np.argwhere(nrcbv > 0)

@@ -16,7 +16,7 @@ from perfmap.engine.predict import PredictConfig
 from perfmap.engine.predict_file import Done, predict_file
 from perfmap.io.nifti import write_series
 from perfmap.models import build_network
-from perfmap.models.card import InputContract, ModelCard
+from perfmap.models.card import InputContract, ModelCard, Uncertainty
 from perfmap.models.checkpoint import Checkpoint
 from perfmap.quantities import RESEARCH_ONLY
 from perfmap.report.prediction import write_prediction_figure, write_prediction_report
@@ -46,6 +46,20 @@ def test_report_says_what_a_reader_needs_and_not_who_the_patient_is(done: Done, 
     for text in (*needed, "Time step, s", "Echo time, s", "first-pass integral"):
         assert text in page
     assert "DoeJane" not in page
+
+
+def test_how_the_standard_deviation_is_read_stands_in_words(done: Done, tmp_path: Path) -> None:
+    sidecar = done.manifest["sidecar"]
+    model = {**sidecar["Model"], "Uncertainty": Uncertainty(correlation_length_mm=15.3).model_dump()}
+    told = replace(done, manifest={**done.manifest, "sidecar": {**sidecar, "Model": model}})
+    write_prediction_report(told, tmp_path / "told.html")
+    write_prediction_report(done, tmp_path / "none.html")
+    page = (tmp_path / "told.html").read_text("utf-8")
+    assert "Correlation length, mm" in page
+    assert "15.3" in page
+    assert "{&#39;" not in page
+    assert "{'" not in page
+    assert "Correlation length" not in (tmp_path / "none.html").read_text("utf-8")
 
 
 def test_picture_and_report_are_the_same_for_the_same_prediction(done: Done, tmp_path: Path) -> None:
