@@ -52,9 +52,7 @@ def train(
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Run folder; runs/<name> if not given."),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the model; that of the network if not given.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; own-<arch> if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the run folder.")] = False,
     target: Annotated[str, typer.Option(help="Quantity of the reference maps.")] = "nrcbv",
     normalisation: Annotated[
@@ -194,7 +192,7 @@ def train(
         )
     try:
         config = TrainConfig(
-            name=name or arch,
+            name=name or f"own-{arch}",  # shipped ones carry the bare names
             architecture=arch,
             arguments=arguments,
             inputs=default_inputs(arch)

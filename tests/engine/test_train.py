@@ -194,6 +194,12 @@ def test_options_of_the_simulator_are_refused_beside_data(
     assert "--subjects and --workers shape a training on the simulator" in capsys.readouterr().err
 
 
+def test_an_own_network_does_not_carry_the_name_of_a_shipped_one(cohort: Path, tmp_path: Path) -> None:
+    options = ["--widths", "4,4,4,4,4", "--epochs", "1", "--threads", "1", "-q", "-o", str(tmp_path / "run")]
+    assert run(["train", str(cohort), *options]) == 0
+    assert load_checkpoint(tmp_path / "run" / "model").card.name == "own-unet-gru"
+
+
 def test_no_pickle_in_a_run_folder(cohort: Path, tmp_path: Path) -> None:
     train(config_for(cohort, epochs=1), tmp_path, device="cpu")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
