@@ -24,7 +24,7 @@ FIGURES = (
     Figure("parameters", "parameters, millions", ".2f"),
     Figure("multiply_adds", "multiply-adds a slice, 10⁹", ".2f"),
 )
-INTRO = """A series of 20 slices of 128 × 128 and 45 volumes in memory, brain mask given. *Prediction alone*:
+INTRO = """A series of 20 slices of 128 × 128 and 45 volumes in memory. *Prediction alone*: with the brain mask given,
 the network and the preparation of its inputs, slice by slice; with the first look at four slices for networks that
 look twice (once to find white matter, once in its units). The best of several runs, as other work on the machine
 only ever slows them down."""
@@ -54,7 +54,7 @@ def measure(run: Run) -> Result:
             for look in looks:
                 run_network(network, prepared, look, device=torch.device("cpu"), threads=2, read=read)
             between = time.perf_counter()
-            predict(series, checkpoint, config, mask=mask, threads=2)
+            predict(series, checkpoint, config, threads=2)
             alone.append(between - began)
             whole.append(time.perf_counter() - between)
         figures[name] = {

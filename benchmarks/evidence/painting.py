@@ -25,7 +25,7 @@ FIGURES = (
 INTRO = """An enhancing, leaking ball (20 mm) whose CBV is that of white matter; a ball that gets no contrast agent
 at all; subjects whose grey matter has the CBV of white matter and the reverse; and subjects whose brain voxels
 change places, curves and truth alike, so that no anatomy is left. *Flagged*: the truth lies within two of the map's
-own standard deviations, or perfmap warns."""
+own standard deviations, or perfmap warns; a ratio of grey to white is flagged by a warning alone."""
 KINDS = ("enhancing", "no_bolus", "swapped", "shuffled")
 LIMIT = 0.15
 

@@ -76,6 +76,7 @@ def _pairs(job: tuple[int, dict[str, float]], setup: Setup) -> Pair:
     readings = [read_scene(Scene(scan), setup) for scan in scans]
     if not all(reading.maps for reading in readings):
         return {}
+    both = [name for name in readings[0].maps if name in readings[1].maps]
     truth = readings[0].truth
     solid = truth["mask"] & ~np.isin(truth["labels"], (0, 1, 5, 6)) & (truth["purity"] > 0.6)
     solid[:, :, [0, -1]] = False  # the moved slab has to hold the region as well
@@ -89,7 +90,7 @@ def _pairs(job: tuple[int, dict[str, float]], setup: Setup) -> Pair:
         if min(ball.sum() for ball in balls) < 20 or n_kept == N_REGIONS:
             continue
         n_kept += 1
-        for name in ("truth", *readings[0].maps, *(f"BSW as {m}" for m in readings[0].maps)):
+        for name in ("truth", *both, *(f"BSW as {m}" for m in both)):
             values = []
             for reading, ball in zip(readings, balls, strict=True):
                 values.append(_value(reading, name, ball, sigmas))

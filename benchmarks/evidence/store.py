@@ -1,7 +1,8 @@
 """Series and maps that were computed before, kept so that new weights cost only their own predictions.
 
-A stored thing is named by a hash of all that made it: the record of the case, and the source code of the rooms that
-computed it. Changed code or changed weights therefore compute anew; nothing is ever stale.
+A stored thing is named by a hash of what made it: the record of the case, and the source code of the package's rooms
+that computed it. Changed code or changed weights therefore compute anew. What stands in `benchmarks/` is not hashed:
+after a change of how a method is called there, empty the folder.
 """
 
 from __future__ import annotations
@@ -20,8 +21,15 @@ import perfmap
 from perfmap.io.files import atomic_path
 
 ROOT = Path(perfmap.__file__).parent
-SIMULATOR = ("phantom", "physics")
-ENGINE = ("physics", "preprocess", "engine/conventional.py", "engine/conventional_values.py", "series.py")
+SIMULATOR = ("phantom", "physics", "series.py")
+ENGINE = (
+    "physics",
+    "preprocess",
+    "engine/conventional.py",
+    "engine/conventional_config.py",
+    "engine/conventional_values.py",
+    "series.py",
+)
 QUALITY = ("engine/quality.py", "engine/quality_table.py", "engine/training_range.py")
 NETWORK = ("physics", "preprocess", "engine/predict.py", "engine/forward.py", "models", "series.py", *QUALITY)
 

@@ -54,7 +54,13 @@ def measure(run: Run) -> Result:
             "ratio": mean(named),
             "worst_ratio": max((v for v in ratios.values() if np.isfinite(v)), default=float("nan")),
             "held_out": mean(held),
-            "ratio_alike": mean([_ratio(row, method) for row in tables["tissue_alike"].values()]),
+            "ratio_alike": mean(
+                [
+                    _ratio(row, method)
+                    for regime, row in tables["tissue_alike"].items()
+                    if not regime.startswith("ood-")
+                ]
+            ),
             "ssim": min(
                 (
                     row[method]

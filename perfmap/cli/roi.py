@@ -51,6 +51,8 @@ def roi(
             **asdict(reading),
             "above": {f"{threshold:g}": share for threshold, share in reading.above.items()},
             "map": map_path.name,
+            "mask": mask.name,
+            "labels": label or "all",
             "quantity": quantity,
             "unit": unit,
             "warning": RESEARCH_ONLY,

@@ -42,7 +42,7 @@ def train(
         typer.Argument(
             metavar="[DATA]",
             help="Cohort folder (<patient>.npz, or <patient>/dsc.nii.gz with truth_<target>.nii.gz), or CSV manifest "
-            "(patient,series,reference[,labels]). Without it: the simulator, sampled on the fly.",
+            "(patient,series,reference[,labels][,nawm]). Without it: the simulator, sampled on the fly.",
         ),
     ] = None,
     arch: Annotated[
@@ -120,7 +120,7 @@ def train(
         ),
     ] = None,
     lesion_weight: Annotated[
-        float, typer.Option(help="Weight of lesions in the loss of simulated slices.")
+        float, typer.Option(help="Weight of lesions in the loss, where labels are known.")
     ] = 1.0,
     scrambled: Annotated[
         float,
@@ -129,7 +129,8 @@ def train(
         ),
     ] = 0.0,
     small_class_weight: Annotated[
-        float, typer.Option(min=0, max=1, help="Weight of vessels and CSF in the loss of simulated slices.")
+        float,
+        typer.Option(min=0, max=1, help="Weight of vessels and CSF in the loss, where labels are known."),
     ] = 0.1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 1,
     threads: Annotated[
@@ -190,6 +191,11 @@ def train(
             f"--arch {arch} is unknown; choose one of {', '.join(ARCHITECTURES)}, which 'perfmap models "
             "--architectures' describes"
         )
+    if not is_log_ratio and default_inputs(arch).features != "curves":
+        raise ConfigError(
+            f"--normalisation {normalisation.value} is for networks that read intensities, and {arch} reads maps too; "
+            "leave it out"
+        )
     try:
         config = TrainConfig(
             name=name or f"own-{arch}",  # shipped ones carry the bare names
@@ -204,7 +210,7 @@ def train(
                 training_max=1.0,
             ),
             start_from=start_from,
-            data=SIMULATOR if data is None else str(data),
+            data=SIMULATOR if data is None else str(data.resolve()),
             target=target,
             target_limit=15.0 if target == "nrcbv" else None,
             slices=slices,

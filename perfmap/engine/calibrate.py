@@ -44,6 +44,7 @@ def calibrate(
     n_subjects: int,
     seed: int,
     n_slices: int = 6,
+    device: str = "auto",
     threads: int = 1,
     on_subject: Callable[[int], None] = lambda done: None,
 ) -> Uncertainty:
@@ -63,6 +64,8 @@ def calibrate(
         Simulated subjects of the validation part, and slices of each.
     seed : int
         Of the training run, so that no subject of its training part is met.
+    device : str
+        As in `PredictConfig`.
     threads : int
     on_subject : callable
         Called with the number of subjects done.
@@ -79,6 +82,7 @@ def calibrate(
     raw = Uncertainty(distribution=FITTED_BY, correlation_length_mm=0.0)
     outputs = checkpoint.card.outputs.model_copy(update={"uncertainty": raw})
     plain = Checkpoint(checkpoint.card.model_copy(update={"outputs": outputs}), checkpoint.network)
+    config = PredictConfig(motion_correction="off", device=device)
     ratios: list[NDArray[np.float32]] = []
     regions: list[Region] = []
     for index in range(n_subjects):
@@ -87,7 +91,7 @@ def calibrate(
         simulated = simulate_case(case)
         series = series_of(simulated)
         try:
-            prediction = predict(series, plain, PredictConfig(motion_correction="off"), threads=threads)
+            prediction = predict(series, plain, config, threads=threads)
         except InputError:
             on_subject(index + 1)
             continue

@@ -1,31 +1,25 @@
-"""Training examples: from the simulator, sampled afresh every epoch, or from a cohort on disk."""
+"""Training examples, and the simulator that gives them afresh every epoch."""
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perfmap.errors import ConfigError, InputError
-from perfmap.io.nifti import read_series, read_volume
-from perfmap.io.patient_file import SUFFIX, read_patient
-from perfmap.io.sidecar import read_sidecar
+from perfmap.errors import InputError
 from perfmap.models.card import InputContract
 from perfmap.phantom.case import CaseParameters, draw_case, series_of, simulate_case
 from perfmap.phantom.priors import LABELS, LESION_CLASSES
-from perfmap.phantom.regimes import require_trainable
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series
 from perfmap.preprocess.resample import brain_box, to_matrix
-from perfmap.preprocess.slices import select_slices
-from perfmap.series import FloatArray, Series
+from perfmap.series import FloatArray
 
 HalfArray = NDArray[np.float16]
 
@@ -38,6 +32,8 @@ RESIDUAL_MOTION, UNREGISTERED = (0.02, 0.3), 0.1
 SMALL_CLASSES = ("csf", "vessel_artery", "vessel_vein")
 """Labels that `nrmse_tissue` leaves out; few and bright or empty, they would otherwise rule a squared loss."""
 _ATTEMPTS = 20
+_KNOWN = 0.99
+"""Least share of a pixel whose target is known, for the pixel to count."""
 
 
 @dataclass(frozen=True)
@@ -74,49 +70,6 @@ class Stack:
         return len(self.target)
 
 
-@dataclass(frozen=True)
-class Patient:
-    """One line of a cohort: a series and its reference map, or one file for both (`perfmap.io.patient_file`)."""
-
-    name: str
-    series: Path
-    reference: Path
-    labels: Path | None = None
-    target: str = "nrcbv"
-
-    @property
-    def in_one_file(self) -> bool:
-        """Whether series, reference and labels stand in one file."""
-        return self.series.suffix == SUFFIX
-
-
-@dataclass(frozen=True)
-class Split:
-    """Patients of each part; nobody is in two."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...] = field(default=())
-
-
-def split_patients(names: Sequence[str], *, seed: int) -> Split:
-    """68 / 12 / 20 % by patient, as in Diumin & Alkhimova 2026: 519 become 353, 63 and 103.
-
-    Names are sorted before they are shuffled, so the order on disk changes nothing.
-    """
-    ordered = sorted(set(names))
-    n_test = int(0.20 * len(ordered))
-    n_train = int(0.85 * (len(ordered) - n_test))
-    if n_train < 1 or n_train + n_test >= len(ordered):
-        raise InputError(
-            f"cohort has {len(ordered)} patients, too few for a training and a validation part; wanted at least 2"
-        )
-    shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
-    train, rest = shuffled[:n_train], shuffled[n_train:]
-    n_validation = len(rest) - n_test
-    return Split(tuple(sorted(train)), tuple(sorted(rest[:n_validation])), tuple(sorted(rest[n_validation:])))
-
-
 def stack_examples(
     prepared: Prepared,
     target: NDArray[np.floating],
@@ -125,7 +78,12 @@ def stack_examples(
     *,
     nawm: NDArray[np.bool_] | None = None,
 ) -> Stack:
-    """Examples of the given slices of a prepared series and its reference map on the same grid."""
+    """Examples of the given slices of a prepared series and its reference map on the same grid.
+
+    Pixels whose target is not finite (no reading) are taken for outside of the brain.
+    """
+    known = np.isfinite(target)
+    target = np.where(known, target, 0)
     axis, inputs, nothing = prepared.axis, prepared.inputs, np.zeros(target.shape, dtype=bool)
     classes = [
         nothing if labels is None else np.isin(labels, [LABELS[name] for name in names])
@@ -135,12 +93,14 @@ def stack_examples(
     channels, coverages, maps = [], [], []
     for k in slices:
         image, coverage = network_slice(prepared, k)
-        planes = [np.moveaxis(volume, axis, 0)[k] for volume in (target, *classes, white)]
+        planes = [np.moveaxis(volume, axis, 0)[k] for volume in (target, *classes, white, known)]
         mask = np.moveaxis(prepared.mask, axis, 0)[k]
         resampled, _ = to_matrix(
             np.stack(planes, axis=-1).astype(np.float32), mask, image.shape[-1], inputs.interpolation
         )
         channels.append(image.astype(np.float16))
+        if not known.all():
+            coverage = np.where(resampled[..., 4] > _KNOWN, coverage, 0)
         coverages.append(coverage.astype(np.float16))
         maps.append(resampled)
     cover, found = np.stack(coverages), np.stack(maps)
@@ -250,8 +210,6 @@ class SimulatedStacks:
     ----------
     inputs : InputContract
     seed : int
-    part : int
-        ``TRAIN``, ``VALIDATION`` or ``TEST``: separate streams of subjects.
     n_slices : int
         Slices a subject.
     workers : int
@@ -304,109 +262,3 @@ class SimulatedStacks:
     def close(self) -> None:
         """Stop the workers; what was not begun is dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def find_patients(data: Path, *, target: str) -> list[Patient]:
-    """Patients of a CSV manifest or of a cohort folder: ``<patient>.npz``, or ``<patient>/dsc.nii.gz`` with
-    ``truth_<target>.nii.gz`` beside it.
-
-    Parameters
-    ----------
-    data : Path
-        Folder, or CSV file with the columns ``patient,series,reference`` and optionally ``labels``;
-        paths in it may be relative to it.
-    target : str
-        Quantity of the reference maps.
-    """
-    if data.is_dir():
-        found = [
-            Patient(series.parent.name, series, reference, labels if labels.is_file() else None)
-            for series in sorted(data.glob("*/dsc.nii.gz"))
-            if (reference := series.with_name(f"truth_{target}.nii.gz")).is_file()
-            for labels in [series.with_name("truth_labels.nii.gz")]
-        ]
-        found += [Patient(file.stem, file, file, file, target) for file in sorted(data.glob(f"*{SUFFIX}"))]
-        if not found:
-            raise InputError(
-                f"{data.name}: no <patient>{SUFFIX}, and no <patient>/dsc.nii.gz with truth_{target}.nii.gz beside it; "
-                "give a cohort folder or a CSV manifest"
-            )
-        return found
-    if not data.is_file():
-        raise InputError(f"{data}: no such folder or CSV manifest")
-    return list(_read_manifest(data))
-
-
-def _read_manifest(path: Path) -> Iterator[Patient]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        missing = {"patient", "series", "reference"} - set(rows.fieldnames or ())
-        if missing:
-            raise InputError(
-                f"{path.name} lacks the columns {', '.join(sorted(missing))}; wanted patient,series,reference"
-            )
-        for row in rows:
-            files = {key: path.parent / row[key] for key in ("series", "reference")}
-            for file_path in files.values():
-                if not file_path.is_file():
-                    raise InputError(
-                        f"{path.name}, patient {row['patient']}: {file_path.name} does not exist"
-                    )
-            labels = path.parent / row["labels"] if row.get("labels") else None
-            yield Patient(row["patient"], files["series"], files["reference"], labels)
-
-
-def patient_stack(patient: Patient, inputs: InputContract, *, slices: str) -> Stack:
-    """Training examples of one patient read from disk; a simulated one of a held-out regime is refused."""
-    series, target, labels = _read(patient)
-    prepared = prepare_series(series, inputs)
-    indices = select_slices(prepared.n_slices, slices)
-    return stack_examples(prepared, np.asarray(target, dtype=np.float32), labels, indices)
-
-
-def _read(
-    patient: Patient,
-) -> tuple[Series, NDArray[np.generic], NDArray[np.integer] | None]:
-    """Series, reference map and labels of a patient."""
-    if patient.in_one_file:
-        content = read_patient(patient.series, maps=(patient.target,))
-        require_trainable(content.regime)
-        return content.series, content.maps[patient.target], content.labels
-    sidecar = read_sidecar(patient.series)
-    regime, held_out = sidecar.get("Regime"), sidecar.get("HeldOut")
-    if isinstance(regime, str):
-        require_trainable(regime)
-    if isinstance(held_out, list) and held_out:
-        names = ", ".join(str(name) for name in held_out)
-        raise ConfigError(
-            f"{patient.name} has {names} in a range that is held out of training; it is refused as training data"
-        )
-    series = read_series(patient.series)
-    target = read_volume(patient.reference, like=series).array
-    labels = None
-    if patient.labels is not None:
-        labels = read_volume(patient.labels, like=series).array.astype(np.int16)
-    return series, target, labels
-
-
-def training_maximum(patients: Sequence[Patient]) -> float:
-    """Largest intensity of all series that can be read, the paper's normalisation constant."""
-    if not patients:
-        raise ConfigError("normalisation 'training-max' wants training data on disk; give DATA")
-    largest = [_largest(patient) for patient in patients]
-    if not any(largest):
-        raise InputError("no series of the training part can be read")
-    return max(largest)
-
-
-def _largest(patient: Patient) -> float:
-    """Largest intensity of a series; 0 where it cannot be read, which is told when its slices are wanted."""
-    try:
-        series = (
-            read_patient(patient.series, maps=()).series
-            if patient.in_one_file
-            else read_series(patient.series)
-        )
-    except InputError:
-        return 0.0
-    return float(np.nanmax(series.signal))

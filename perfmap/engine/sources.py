@@ -7,28 +7,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
-from perfmap.engine.dataset import (
-    TRAIN,
-    VALIDATION,
-    SimulatedStacks,
-    Stack,
-    find_patients,
-    load_stack,
-    patient_stack,
-    split_patients,
-    training_maximum,
-)
+from perfmap.engine.dataset import TRAIN, VALIDATION, SimulatedStacks, Stack, load_stack
+from perfmap.engine.patients import Patient, find_patients, largest_intensity, patient_stack, split_patients
 from perfmap.engine.processes import Processes
 from perfmap.engine.run_folder import kept_subjects
 from perfmap.engine.train_config import SIMULATOR, TrainConfig
 from perfmap.errors import ConfigError, InputError
 from perfmap.models.card import InputContract
+from perfmap.quantities import QUANTITIES
 
 logger = logging.getLogger(__name__)
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,8 @@ def open_source(config: TrainConfig, folder: Path, processes: Processes) -> Sour
 
     Each of several processes simulates its share of the subjects; then all have all of them.
     """
+    if config.target not in QUANTITIES:
+        raise ConfigError(f"target '{config.target}' is unknown; choose one of {', '.join(QUANTITIES)}")
     if config.data == SIMULATOR:
         return _simulated_source(config, folder, processes)
     return _cohort_source(config, tell=processes.is_first)
@@ -123,35 +119,50 @@ def _read_again(path: Path) -> Stack:
 
 
 def _cohort_source(config: TrainConfig, *, tell: bool) -> Source:
-    """Patients on disk; one that cannot be used is left out, and named where `tell`."""
-    patients = {patient.name: patient for patient in find_patients(Path(config.data), target=config.target)}
+    """Patients on disk; a series that cannot be used is left out, and named where `tell`."""
+    patients: dict[str, list[Patient]] = {}
+    for patient in find_patients(Path(config.data), target=config.target):
+        patients.setdefault(patient.name, []).append(patient)
     split = split_patients(list(patients), seed=config.seed)
-    inputs = config.inputs
-    if inputs.normalisation == "training-max":
-        largest = training_maximum([patients[name] for name in split.train])
-        inputs = inputs.model_copy(update={"training_max": largest})
-    n_left_out = 0
+    inputs, n_left_out = config.inputs, 0
 
-    def read(part: str, names: Sequence[str]) -> list[Stack]:
+    def read(part: str, names: Sequence[str], how: Callable[[Patient], _Read]) -> list[_Read]:
         nonlocal n_left_out
-        stacks, reasons = [], []
-        for name in names:
+        found, reasons = [], []
+        for patient in (patient for name in names for patient in patients[name]):
             try:
-                stacks.append(patient_stack(patients[name], inputs, slices=config.slices))
+                found.append(how(patient))
             except InputError as error:
-                reasons.append(f"patient {name}: {error}")
-        if not stacks:
+                reasons.append(f"patient {patient.name}: {error}")
+        if not found:
             raise InputError(f"no patient of the {part} part can be used; {reasons[0]}")
         n_left_out += len(reasons)
         for reason in reasons if tell else ():
             logger.warning("left out of the %s part, %s", part, reason)
-        return stacks
+        return found
 
-    kept = read("training", split.train)
+    def stack_of(patient: Patient) -> Stack:
+        return patient_stack(patient, inputs, slices=config.slices)
+
+    def in_own_unit(patient: Patient) -> tuple[Stack, float]:
+        """A patient divided by its own largest intensity, and that."""
+        own = largest_intensity(patient)
+        return patient_stack(
+            patient, inputs.model_copy(update={"training_max": own}), slices=config.slices
+        ), own
+
+    if inputs.normalisation == "training-max":
+        # The constant is that of the series that can be used, which is known when they have been.
+        pairs = read("training", split.train, in_own_unit)
+        largest = max(own for _, own in pairs)
+        inputs = inputs.model_copy(update={"training_max": largest})
+        kept = [_brighter(stack, own / largest) for stack, own in pairs]
+    else:
+        kept = read("training", split.train, stack_of)
     scale = 1.0 if config.target == "nrcbv" else tissue_mean(kept)
     kept = [rescaled(stack, scale) for stack in kept]
-    validation = [rescaled(stack, scale) for stack in read("validation", split.validation)]
-    left_out = f", {n_left_out} of them left out as unusable" if n_left_out else ""
+    validation = [rescaled(stack, scale) for stack in read("validation", split.validation, stack_of)]
+    left_out = f", {n_left_out} series of them left out as unusable" if n_left_out else ""
     return Source(
         inputs=inputs,
         passes=1,
@@ -166,6 +177,11 @@ def _cohort_source(config: TrainConfig, *, tell: bool) -> Source:
         n_distinct=lambda epochs: sum(len(stack) for stack in kept),
         scale=scale,
     )
+
+
+def _brighter(stack: Stack, factor: float) -> Stack:
+    """The stack with its channels multiplied by a factor."""
+    return replace(stack, curves=(stack.curves.astype(np.float32) * np.float32(factor)).astype(np.float16))
 
 
 def tissue_mean(stacks: Sequence[Stack]) -> float:

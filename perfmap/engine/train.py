@@ -92,7 +92,8 @@ def train(
     Raises
     ------
     ConfigError
-        If `folder` holds a run already and `resume` is not set, the configs differ, or the loss is no longer finite.
+        If `folder` holds a run already and `resume` is not set, the configs differ, the target is unknown, or a loss is
+        no longer finite.
     InputError
         If the data cannot be used.
     """
@@ -200,6 +201,10 @@ def _train(
                 )
             state.n_slices = source.n_distinct(epoch + 1)
             scores = evaluate(network, average, validation, config, processes)
+            if not np.isfinite(scores.loss):
+                raise ConfigError(
+                    f"validation loss {scores.loss:g} after epoch {epoch + 1}: training diverged; lower --learning-rate"
+                )
             is_best = scores.loss < state.best_loss
             state.stale = 0 if is_best else state.stale + 1
             if is_best:
@@ -235,7 +240,7 @@ def _train(
             and card.training.config.get("calibration_subjects") == config.calibration_subjects
         )
         if not is_fitted and fits_sd(config):
-            fit_standard_deviation(folder, card, config, threads or 1, show)
+            fit_standard_deviation(folder, card, config, where, torch.get_num_threads(), show)
         elif not is_fitted and config.inputs.features == "curves+maps" and config.data != SIMULATOR:
             logging.getLogger("perfmap").warning(
                 "no standard deviation is fitted on DATA: 'perfmap predict --uncertainty' will refuse this model"

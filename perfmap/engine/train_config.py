@@ -56,7 +56,7 @@ class TrainConfig(BaseModel):
     small_class_weight : float
         Weight of vessel and CSF pixels in the squared loss; 1 is the paper's plain MSE.
     lesion_weight : float
-        Weight of lesions in the loss of the simulator's slices.
+        Weight of lesions in the loss, where labels say what is one.
     scrambled : float
         Share of training slices whose pieces change places, so that looks cannot replace reading the curves.
     balanced : bool

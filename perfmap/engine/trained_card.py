@@ -23,6 +23,7 @@ from perfmap.engine.run_folder import RunState, Scores, read_curve
 from perfmap.engine.sizes import count_multiply_adds, count_parameters
 from perfmap.engine.sources import Source
 from perfmap.engine.train_config import SIMULATOR, TrainConfig, network_arguments
+from perfmap.errors import InputError
 from perfmap.models.card import InputContract, ModelCard, OutputContract
 from perfmap.models.checkpoint import load_checkpoint, read_card, write_card
 from perfmap.models.voxel_unet import VoxelUNet
@@ -126,18 +127,28 @@ def fits_sd(config: TrainConfig) -> bool:
 
 
 def fit_standard_deviation(
-    folder: Path, card: ModelCard, config: TrainConfig, threads: int, show: Callable[[Fitting], None]
+    folder: Path,
+    card: ModelCard,
+    config: TrainConfig,
+    device: torch.device,
+    threads: int,
+    show: Callable[[Fitting], None],
 ) -> None:
-    """Write into the card how the network's standard deviation is to be read."""
+    """Write into the card how the network's standard deviation is to be read, if enough lesions are met."""
     n, what = config.calibration_subjects, "standard deviation"
     show(Fitting(0, n, what))
-    uncertainty = calibrate(
-        load_checkpoint(folder / "model"),
-        n_subjects=n,
-        seed=config.seed,
-        threads=threads,
-        on_subject=lambda done: show(Fitting(done, n, what)),
-    )
+    try:
+        uncertainty = calibrate(
+            load_checkpoint(folder / "model"),
+            n_subjects=n,
+            seed=config.seed,
+            device=str(device),
+            threads=threads,
+            on_subject=lambda done: show(Fitting(done, n, what)),
+        )
+    except InputError as error:
+        logging.getLogger("perfmap").warning("no standard deviation is fitted: %s", error)
+        return
     outputs = card.outputs.model_copy(update={"uncertainty": uncertainty})
     said = card.training.model_copy(update={"config": card.training.config | {"calibration_subjects": n}})
     write_card(folder / "model", card.model_copy(update={"outputs": outputs, "training": said}))

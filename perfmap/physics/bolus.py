@@ -184,7 +184,9 @@ def notes_of_spikes(bolus: Bolus) -> list[str]:
     if not bolus.spikes:
         return []
     volumes = ", ".join(str(volume) for volume in bolus.spikes)
-    return [f"volumes that jump out of their neighbours were filled in (counted from 0): {volumes}"]
+    return [
+        f"volumes that jump out of their neighbours were filled in: {volumes} of those read, counted from 0"
+    ]
 
 
 def mend_spikes(curves: NDArray[np.float32], bolus: Bolus) -> NDArray[np.float32]:

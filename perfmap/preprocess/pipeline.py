@@ -158,9 +158,9 @@ def prepare_series(
         n_unsteady=bolus.n_unsteady,
     )
     scale = series_scale(first_pass, usable)
-    notes += notes_of_spikes(bolus)
     context, reference = time_mapping.valid, None
     if inputs.features == "curves+maps":
+        notes += notes_of_spikes(bolus)  # other networks read the curves as they are
         context = np.concatenate([context, protocol_scalars(series, bolus, scale=scale)])
         sample = mend_spikes(log_ratio(curves_of(series.signal, sample_voxels(usable)), bolus), bolus)
         reference = leakage_reference(sample, bolus, time_step=series.time_step)

@@ -19,7 +19,7 @@ from perfmap.engine.cohort import (
     plan_paper_cohort,
     simulate_paper_cohort,
 )
-from perfmap.engine.dataset import find_patients, patient_stack, training_maximum
+from perfmap.engine.patients import find_patients, largest_intensity, patient_stack
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_series, read_volume
 from perfmap.io.patient_file import read_patient, read_record
@@ -88,7 +88,7 @@ def test_networks_learn_from_the_file(packed: Path, target: str) -> None:
     top = np.percentile(wanted[brain], 99)
     assert top < float(stack.target.max()) <= 1.01 * wanted.max()
     signal = read_patient(patient.series, maps=()).series.signal
-    assert training_maximum([patient]) == signal.max()
+    assert largest_intensity(patient) == signal.max()
 
 
 def test_a_finished_patient_is_left_and_another_one_refused(packed: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perfmap.engine.dataset import find_patients, patient_stack
+from perfmap.engine.patients import find_patients, patient_stack
 from perfmap.engine.simulate import DrawnCase, parse_change, plan_cases, plan_replay, simulate_cases
 from perfmap.engine.train_config import default_inputs
 from perfmap.errors import ConfigError, InputError

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from perfmap.cli import run
-from perfmap.engine.dataset import Stack, find_patients, save_stack, split_patients
+from perfmap.engine.dataset import Stack, save_stack
+from perfmap.engine.patients import Patient, find_patients, largest_intensity, patient_stack, split_patients
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.processes import together
 from perfmap.engine.run_folder import LOG, RunState, begin_folder, kept_subjects
 from perfmap.engine.sources import open_source
 from perfmap.engine.train import _why_ended, train
-from perfmap.engine.train_config import TrainConfig, default_inputs
+from perfmap.engine.train_config import SIMULATOR, TrainConfig, default_inputs
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import write_series, write_volume
 from perfmap.io.sidecar import write_json
@@ -27,7 +28,7 @@ from perfmap.models.card import InputContract, Uncertainty
 from perfmap.models.checkpoint import load_checkpoint
 from perfmap.physics.captk import brightest_level
 from perfmap.series import Volume
-from tests.heads import head_series
+from tests.heads import WHITE, head_series
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +158,18 @@ def test_manifest_lists_patients_and_names_what_is_missing(cohort: Path, tmp_pat
     manifest.write_text("patient,series\na,b\n")
     with pytest.raises(InputError, match="lacks the columns reference"):
         find_patients(manifest, target="nrcbv")
-    manifest.write_text("patient,series,reference\na,b.nii,c.nii\n")
-    with pytest.raises(InputError, match=r"patient a: b.nii does not exist"):
+    manifest.write_text("patient,series,reference\na,b.nii\n")
+    with pytest.raises(InputError, match="line 2: no reference"):
         find_patients(manifest, target="nrcbv")
+    manifest.write_bytes(
+        "\ufeffpatient,series,reference\na,b.nii,c.nii\n".encode()
+    )  # as a spreadsheet saves it
+    assert [patient.series.name for patient in find_patients(manifest, target="nrcbv")] == ["b.nii"]
+    with pytest.raises(InputError, match=r"dsc.nii.gz is no CSV file .*; wanted a table"):
+        find_patients(cohort / "p0" / "dsc.nii.gz", target="nrcbv")
+    manifest.write_text("patient,series,reference\n" + "".join(f"{name},b.nii,c.nii\n" for name in "abc"))
+    with pytest.raises(InputError, match=r"no patient of the training part can be used; patient .: .*b.nii"):
+        train(config_for(manifest), tmp_path / "run", device="cpu")
     with pytest.raises(InputError, match="truth_cbv"):
         find_patients(cohort, target="cbv")
 
@@ -179,11 +189,92 @@ def test_patients_that_cannot_be_used_are_left_out_and_named(
     assert caplog.text.count("left out of the training part") == 1
     assert f"patient {split.train[0]}: " in caplog.text
     assert card.training.n_train_slices == 2 * (len(split.train) - 1)
-    assert card.training.data.endswith(", 1 of them left out as unusable")
+    assert card.training.data.endswith(", 1 series of them left out as unusable")
+    bright = replace(without_bolus, signal=100 * without_bolus.signal)
+    write_series(bright, tmp_path / "data" / split.train[0] / "dsc.nii.gz", overwrite=True)
+    intensities = {"normalisation": "training-max", "time_alignment": "as-acquired", "training_max": 1.0}
+    inputs = InputContract(matrix=32, **intensities)
+    used = train(config_for(tmp_path / "data", epochs=1, inputs=inputs), tmp_path / "max", device="cpu")
+    largest = [largest_intensity(patient) for patient in find_patients(cohort, target="nrcbv")]
+    assert used.inputs.training_max is not None
+    assert used.inputs.training_max <= max(largest)
     for name in split.validation:
         (tmp_path / "data" / name / "dsc.nii.gz").write_bytes(b"no series")
     with pytest.raises(InputError, match="no patient of the validation part can be used; patient"):
         train(config, tmp_path / "other", device="cpu")
+
+
+def test_every_visit_of_a_patient_is_read_and_all_are_in_one_part(cohort: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "cohort.csv"
+    lines = [f"p{i // 2},{cohort}/p{i}/dsc.nii.gz,{cohort}/p{i}/truth_nrcbv.nii.gz\n" for i in range(8)]
+    manifest.write_text("patient,series,reference\n" + "".join([*lines, lines[0]]))  # one line twice
+    card = train(config_for(manifest, epochs=1), tmp_path / "run", device="cpu")
+    assert "cohort of 4 patients" in card.training.data
+    assert (card.training.n_train_slices, card.training.n_validation_slices) == (3 * 2 * 2, 1 * 2 * 2)
+
+
+def test_pixels_without_a_reference_do_not_count(tmp_path: Path) -> None:
+    series, nrcbv = head_series(shape=(64, 64, 2), seed=0, arrival=20.0)
+    write_series(series, tmp_path / "p" / "dsc.nii.gz")
+    patient = Patient("p", tmp_path / "p" / "dsc.nii.gz", tmp_path / "p" / "ref.nii.gz")
+    inputs = InputContract(matrix=64, interpolation="nearest")
+    brain = np.argwhere(nrcbv > 0)
+    known = np.where(nrcbv > 0, nrcbv, np.nan).astype(np.float32)
+    known[tuple(brain[500])] = np.nan
+    write_volume(Volume(known, series.affine), patient.reference, grid=None)
+    stack = patient_stack(patient, inputs, slices="all")
+    assert np.isfinite(stack.target).all()
+    x, y, z = brain[500]
+    assert stack.coverage[z, x, y] == 0
+    assert (stack.coverage > 0.5).sum() == pytest.approx(len(brain) - 1, rel=0.05)
+    known[tuple(brain[: len(brain) * 2 // 3].T)] = np.nan
+    write_volume(Volume(known, series.affine), patient.reference, grid=None, overwrite=True)
+    with pytest.raises(InputError, match=r"no finite value in .* of the brain"):
+        patient_stack(patient, inputs, slices="all")
+
+
+def test_a_network_that_looks_for_white_matter_is_told_of_it_by_a_cohort_too(
+    tmp_path: Path,
+) -> None:
+    """Without it, the channel would stay untrained and its surest voxels would set the scale of every map."""
+    series, nrcbv = head_series(shape=(48, 48, 4))
+    write_series(series, tmp_path / "p" / "dsc.nii.gz")
+    write_volume(Volume(nrcbv, series.affine), tmp_path / "p" / "truth_nrcbv.nii.gz", grid=None)
+    inputs = default_inputs("voxel-unet")
+    (patient,) = find_patients(tmp_path, target="nrcbv")
+    by_shape = patient_stack(patient, inputs, slices="all")
+    assert by_shape.white.sum() > 100
+    assert by_shape.white_level > 0
+    white = (nrcbv == WHITE).astype(np.float32)
+    write_volume(Volume(white, series.affine), tmp_path / "p" / "truth_nawm.nii.gz", grid=None)
+    (patient,) = find_patients(tmp_path, target="nrcbv")
+    by_mask = patient_stack(patient, inputs, slices="all")
+    assert by_mask.white.sum() == pytest.approx(white.sum(), rel=0.05)
+    assert not patient_stack(patient, InputContract(matrix=64), slices="all").white.any()  # nobody asks there
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", "blood"], "target 'blood' is unknown"),
+        (["--arch", "voxel-unet", "--normalisation", "training-max"], "voxel-unet reads maps too"),
+    ],
+)
+def test_what_no_network_can_learn_is_told_before_data_are_read(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert run(["train", str(cohort), "-o", str(tmp_path / "run"), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cohort_may_be_called_simulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / SIMULATOR).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", SIMULATOR, "-o", "run"]) == 3
+    assert "no <patient>.npz" in capsys.readouterr().err
 
 
 def test_options_of_the_simulator_are_refused_beside_data(

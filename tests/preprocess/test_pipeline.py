@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from perfmap.engine.train_config import default_inputs
 from perfmap.errors import InputError
 from perfmap.models.card import InputContract
 from perfmap.preprocess.pipeline import Validity, curves_of, mean_curve, network_slice, prepare_series
@@ -82,13 +83,20 @@ def test_one_slice_works() -> None:
     assert coverage.sum() > 500
 
 
-def test_a_volume_that_jumps_out_is_filled_in_and_named() -> None:
+def test_a_volume_that_jumps_out_is_filled_in_and_named_where_it_is() -> None:
     series, _ = head_series()
-    assert not prepare_series(series, INPUTS).notes
     signal = series.signal.copy()
     signal[..., 38] *= np.float32(0.7)
-    (note,) = prepare_series(replace(series, signal=signal), INPUTS).notes
-    assert note.endswith("filled in (counted from 0): 38")
+    spiked = replace(series, signal=signal)
+    inputs = default_inputs("voxel-unet")
+    clean, mended = prepare_series(series, inputs), prepare_series(spiked, inputs)
+    assert not clean.notes
+    (note,) = mended.notes
+    assert note.endswith("filled in: 38 of those read, counted from 0")
+    n = inputs.n_times
+    curves, as_they_were = (network_slice(prepared, 2)[0][:n] for prepared in (mended, clean))
+    assert np.abs(curves - as_they_were).max() < 0.1 * as_they_were.max()
+    assert not prepare_series(spiked, INPUTS).notes  # this network reads the volume as it is
 
 
 def test_a_few_bad_voxels_are_marked_many_are_refused() -> None:
