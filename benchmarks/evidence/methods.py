@@ -194,8 +194,10 @@ def brought_to_rest(series: Series, motion: MotionParameters) -> Series:
     """
     if motion.walk == 0 and not motion.jumps:
         return series
-    baseline = find_brain(series).bolus.baseline
-    signal, report = correct_motion(series.signal, voxel_size=voxel_size(series.affine), baseline=baseline)
+    bolus = find_brain(series).bolus
+    signal, report = correct_motion(
+        series.signal, voxel_size=voxel_size(series.affine), baseline=bolus.baseline, spikes=bolus.spikes
+    )
     return replace(series, signal=signal) if report is not None and report.corrected else series
 
 

@@ -188,7 +188,7 @@ def predict(
     from perfmap.engine.predict_file import map_path_for, predict_file, refuse_other_file
     from perfmap.io.dicom_files import holds_dicom
     from perfmap.io.dicom_out import check_dicom_folder, chosen_forms
-    from perfmap.io.sidecar import check_side_outputs
+    from perfmap.io.sidecar import check_side_outputs, has_image_name, image_stem
     from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
 
     logger = logging.getLogger("perfmap")
@@ -247,6 +247,10 @@ def predict(
     if shard or workers or scheduler or force or partial_ok:
         raise ConfigError(
             "--force, --shard, --workers, --scheduler and --partial-ok are for many cases; give a folder"
+        )
+    if has_image_name(output) and image_stem(output).endswith(("_sd", "_validity")):
+        raise ConfigError(
+            f"--output {output} is named like what is written beside a map; give a name without _sd or _validity"
         )
     if figure is not None and figure.suffix.lower() != ".png":
         raise ConfigError(

@@ -183,7 +183,7 @@ def train(
         )
     if data is not None and (given := _options_of_the_simulator(context)):
         raise ConfigError(
-            f"{' and '.join(given)} shape a training on the simulator, and DATA is given; leave one of them out"
+            f"DATA is given, and {' and '.join(given)} would shape a training on the simulator; leave one of them out"
         )
     is_log_ratio = normalisation is Normalisation.LOG_RATIO
     if arch not in ARCHITECTURES:
@@ -237,8 +237,13 @@ def train(
         )
     except ValidationError as error:
         wrong = error.errors()[0]
-        name, value = ".".join(str(part) for part in wrong["loc"]), wrong["input"]
-        raise ConfigError(f"{name} cannot be {value!r}: {wrong['msg']}") from None
+        name = ".".join(str(part) for part in wrong["loc"]).replace("_", "-")
+        wanted = (
+            "small letters, digits, '.', '_' and '-'"
+            if name == "name"
+            else wrong["msg"].removeprefix("Input should be ")
+        )
+        raise ConfigError(f"--{name} is {wrong['input']!r}, wanted {wanted}") from None
     keep_freed_memory()
     folder = output or Path("runs") / config.name
     quiet = quiet or not is_first_process()

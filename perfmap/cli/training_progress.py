@@ -18,6 +18,8 @@ def epoch_line(progress: Progress) -> str:
     """One epoch in one line: losses, what is left."""
     assert progress.scores is not None
     left = progress.seconds / progress.epoch * (progress.epochs - progress.epoch)
+    if progress.budget is not None:
+        left = min(left, max(progress.budget - progress.seconds, 0.0))
     return (
         f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.5f}  validation {progress.scores.loss:.5f}  "
         f"MAE {progress.scores.mae:.4f}  nrmse_tissue {progress.scores.nrmse_tissue:.4f}"

@@ -143,6 +143,7 @@ def _conventional(
         series.signal,
         voxel_size=voxel_size(series.affine),
         baseline=brain.bolus.baseline,
+        spikes=brain.bolus.spikes,
         mode=config.motion_correction,
     )
     if motion is not None and motion.corrected:
@@ -203,7 +204,10 @@ def _captk(
 def _still(series: Series, bolus: Bolus) -> Series:
     size = voxel_size(series.affine)
     return replace(
-        series, signal=correct_motion(series.signal, voxel_size=size, baseline=bolus.baseline, mode="on")[0]
+        series,
+        signal=correct_motion(
+            series.signal, voxel_size=size, baseline=bolus.baseline, spikes=bolus.spikes, mode="on"
+        )[0],
     )
 
 

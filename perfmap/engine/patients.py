@@ -106,6 +106,8 @@ def find_patients(data: Path, *, target: str) -> list[Patient]:
         packed = [
             Patient(file.stem, file, file, file, file, target) for file in sorted(data.glob(f"*{SUFFIX}"))
         ]
+        if not packed and (data / "dsc.nii.gz").is_file():
+            raise InputError(f"{data.name} is one patient; give the folder that holds all of them")
         if not packed and not any(patient.reference.is_file() for patient in found):
             raise InputError(
                 f"{data.name}: no <patient>{SUFFIX}, and no <patient>/dsc.nii.gz with truth_{target}.nii.gz beside it; "
@@ -139,6 +141,9 @@ def patient_stack(patient: Patient, inputs: InputContract, *, slices: str) -> St
         raise InputError(
             f"the reference map has no finite value in {100 * unknown:.0f} % of the brain; check it"
         )
+    level = float(np.nanmean(np.where(np.isfinite(target), target, np.nan)[prepared.mask]))
+    if not level > 0:
+        raise InputError(f"the reference map has a mean of {level:.3g} in the brain, wanted a positive one")
     if nawm is None and inputs.features == "curves+maps":
         nawm = _estimated_white_matter(prepared)
     indices = select_slices(prepared.n_slices, slices)
@@ -180,9 +185,12 @@ def _read_manifest(path: Path, *, target: str) -> Iterator[Patient]:
         missing = set(_COLUMNS) - set(rows.fieldnames or ())
         if missing:
             raise InputError(
-                f"{path.name} lacks the columns {', '.join(sorted(missing))}; wanted {','.join(_COLUMNS)}"
+                f"{path.name} lacks the columns {', '.join(sorted(missing))}; wanted {','.join(_COLUMNS)}, "
+                "separated by commas"
             )
         for row in rows:
+            if not any(row.values()):
+                continue  # as a spreadsheet leaves them
             empty = [name for name in _COLUMNS if not row[name]]
             if empty:
                 raise InputError(f"{path.name}, line {rows.line_num}: no {empty[0]}; fill it in")

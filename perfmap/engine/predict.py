@@ -308,7 +308,10 @@ def examine(
     series = part.series
     prepared = prepare_series(series, inputs, mask=mask)
     motion = estimate_displacement(
-        series.signal, voxel_size=voxel_size(series.affine), baseline=prepared.bolus.baseline
+        series.signal,
+        voxel_size=voxel_size(series.affine),
+        baseline=prepared.bolus.baseline,
+        spikes=prepared.bolus.spikes,
     )
     try:
         white_matter, notes = find_white_matter(prepared), (*part.notes, *prepared.notes)
@@ -341,12 +344,16 @@ def _prepare_still(
         series.signal,
         voxel_size=(float(edges[0]), float(edges[1]), float(edges[2])),
         baseline=prepared.bolus.baseline,
+        spikes=prepared.bolus.spikes,
         mode=config.motion_correction,
         in_place=in_place,
     )
     if motion is None:  # left alone by request, but not unseen
         measures["motion_left"] = estimate_displacement(
-            series.signal, voxel_size=voxel_size(series.affine), baseline=prepared.bolus.baseline
+            series.signal,
+            voxel_size=voxel_size(series.affine),
+            baseline=prepared.bolus.baseline,
+            spikes=prepared.bolus.spikes,
         ).max_displacement
     if motion is None or not motion.corrected:
         return prepared, motion, measures

@@ -93,6 +93,8 @@ def read_region(
             f"{n_zero} voxels of the region are exactly 0 and counted as readings; a map written with --validity or "
             "--nan says which lie outside of the brain"
         )
+    if "Quantity" not in sidecar:
+        notes.append("no sidecar says what the map shows: it is read as nrCBV")
     uncertainty = (sidecar.get("Model") or {}).get("Uncertainty") or {}
     length = uncertainty.get("correlation_length_mm")
     if sd is None:

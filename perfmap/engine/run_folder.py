@@ -66,7 +66,10 @@ def check_folder(config: TrainConfig, folder: Path, *, resume: bool) -> None:
     try:
         before = TrainConfig.model_validate_json((folder / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder} holds no training run to resume: {error}") from error
+        raise ConfigError(
+            f"{folder} holds no training run that could go on ({CONFIG} is missing or damaged); check --output, or "
+            "leave out --resume"
+        ) from error
     free = {"epochs", "minutes", "patience", "workers", "calibration_subjects"}
     old, new = before.model_dump(exclude=free), config.model_dump(exclude=free)
     changed = [key for key in old if old[key] != new[key]]

@@ -123,6 +123,7 @@ def _cohort_source(config: TrainConfig, *, tell: bool) -> Source:
     patients: dict[str, list[Patient]] = {}
     for patient in find_patients(Path(config.data), target=config.target):
         patients.setdefault(patient.name, []).append(patient)
+    _refuse_shared_series(patients)
     split = split_patients(list(patients), seed=config.seed)
     inputs, n_left_out = config.inputs, 0
 
@@ -135,7 +136,9 @@ def _cohort_source(config: TrainConfig, *, tell: bool) -> Source:
             except InputError as error:
                 reasons.append(f"patient {patient.name}: {error}")
         if not found:
-            raise InputError(f"no patient of the {part} part can be used; {reasons[0]}")
+            raise InputError(
+                f"no patient of the {part} part can be used; {reasons[0]}; mend it, or draw the parts by another --seed"
+            )
         n_left_out += len(reasons)
         for reason in reasons if tell else ():
             logger.warning("left out of the %s part, %s", part, reason)
@@ -177,6 +180,17 @@ def _cohort_source(config: TrainConfig, *, tell: bool) -> Source:
         n_distinct=lambda epochs: sum(len(stack) for stack in kept),
         scale=scale,
     )
+
+
+def _refuse_shared_series(patients: dict[str, list[Patient]]) -> None:
+    """One series under two names could stand in two parts."""
+    owners: dict[Path, str] = {}
+    for patient in (patient for visits in patients.values() for patient in visits):
+        owner = owners.setdefault(patient.series.resolve(), patient.name)
+        if owner != patient.name:
+            raise InputError(
+                f"{patient.series.name} is the series of the patients {owner} and {patient.name}; give it to one"
+            )
 
 
 def _brighter(stack: Stack, factor: float) -> Stack:

@@ -46,7 +46,7 @@ from perfmap.models.checkpoint import find_checkpoint, load_checkpoint, read_car
 
 @dataclass(frozen=True)
 class Progress:
-    """What the caller may show: sent after every step (`scores` is None) and after every epoch."""
+    """What the caller may show: sent after every step (`scores` is None) and after every epoch; times in s."""
 
     epoch: int
     epochs: int
@@ -54,6 +54,7 @@ class Progress:
     steps: int
     loss: float
     seconds: float
+    budget: float | None = None
     scores: Scores | None = None
     is_best: bool = False
 
@@ -149,6 +150,7 @@ def _train(
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and _computes_bf16(where))
 
     show = on_progress if processes.is_first else lambda progress: None
+    budget = None if config.minutes is None else 60 * config.minutes
     began = time.monotonic() - state.seconds
     try:
         validation = [] if _why_ended(config, state) else source.validation()
@@ -197,6 +199,7 @@ def _train(
                         n_batches,
                         float(np.mean(losses[-50:])),
                         seconds,
+                        budget,
                     )
                 )
             state.n_slices = source.n_distinct(epoch + 1)
@@ -227,6 +230,7 @@ def _train(
                     n_batches,
                     float(np.mean(losses)),
                     state.seconds,
+                    budget,
                     scores,
                     is_best,
                 )

@@ -83,7 +83,7 @@ class TrainConfig(BaseModel):
     slices: str = "all"
     seed: int = 0
     epochs: int = Field(default=60, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     patience: int | None = Field(default=None, ge=1)
     subjects_per_epoch: int = Field(default=160, ge=1)
     slices_per_subject: int = Field(default=6, ge=1)
@@ -93,7 +93,7 @@ class TrainConfig(BaseModel):
     validation_subjects: int = Field(default=24, ge=1)
     calibration_subjects: int = Field(default=120, ge=0)
     batch: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     ema: float = Field(default=0.998, ge=0, lt=1)

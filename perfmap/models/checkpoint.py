@@ -49,6 +49,8 @@ def find_checkpoint(model: str) -> Path:
     folder = path.parent if path.name in (WEIGHTS, CARD) else path
     if (folder / CARD).is_file():
         return folder
+    if (folder / "model" / CARD).is_file():
+        raise ModelError(f"{folder} is a training run, not a model; give {folder / 'model'}")
     known = ", ".join(sorted(shipped)) or "none"
     raise ModelError(
         f"model '{model}' is neither shipped ({known}) nor a folder with {CARD} and {WEIGHTS}; "

@@ -8,6 +8,7 @@ see docs/decisions/0002-motion.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,7 +65,11 @@ class MotionReport:
 
 
 def estimate_displacement(
-    signal: FloatArray, *, voxel_size: tuple[float, float, float], baseline: slice
+    signal: FloatArray,
+    *,
+    voxel_size: tuple[float, float, float],
+    baseline: slice,
+    spikes: Sequence[int] = (),
 ) -> MotionReport:
     """Measure how far the head moved, quickly and to first order, on shrunk volumes; see `MotionScreen`.
 
@@ -76,6 +81,9 @@ def estimate_displacement(
         Edge lengths of a voxel along x, y and z, mm.
     baseline : slice
         Steady volumes before the bolus (`Bolus.baseline`); their mean is what all volumes are compared with.
+    spikes : sequence of int
+        Volumes that jump out in brightness (`Bolus.spikes`): they have not moved, but look as if; they are taken to lie
+        between their neighbours.
 
     Returns
     -------
@@ -90,7 +98,8 @@ def estimate_displacement(
     problem = _Problem.of(signal, voxel_size, baseline)
     screen = MotionScreen.of(problem.fixed, problem.head, voxel_size=voxel_size)
     found = np.stack([screen.fit(signal[..., t]) for t in range(signal.shape[3])])
-    found = _without_bolus(_steady(found, baseline), problem.drop(baseline))
+    found, drop = (_between(values, spikes) for values in (_steady(found, baseline), problem.drop(baseline)))
+    found = _without_bolus(found, drop)
     return problem.report(found, corrected=False)
 
 
@@ -99,6 +108,7 @@ def correct_motion(
     *,
     voxel_size: tuple[float, float, float],
     baseline: slice,
+    spikes: Sequence[int] = (),
     mode: str = "auto",
     threshold: float = THRESHOLD,
     in_place: bool = False,
@@ -107,7 +117,7 @@ def correct_motion(
 
     Parameters
     ----------
-    signal, voxel_size, baseline
+    signal, voxel_size, baseline, spikes
         As in `estimate_displacement`.
     mode : str
         ``"auto"``: only if the largest displacement, quickly measured, exceeds `threshold`; ``"on"``; ``"off"``.
@@ -136,13 +146,15 @@ def correct_motion(
         return signal, None
     if mode == "auto":
         seen = replace(
-            estimate_displacement(signal, voxel_size=voxel_size, baseline=baseline), threshold=threshold
+            estimate_displacement(signal, voxel_size=voxel_size, baseline=baseline, spikes=spikes),
+            threshold=threshold,
         )
         if seen.max_displacement <= threshold:
             return signal, seen
     problem = _Problem.of(signal, voxel_size, baseline)
     screen = MotionScreen.of(problem.fixed, problem.head, voxel_size=voxel_size)
-    found = _steady(np.stack([screen.follow(signal[..., t]) for t in range(signal.shape[3])]), baseline)
+    followed = np.stack([screen.follow(signal[..., t]) for t in range(signal.shape[3])])
+    found = _between(_steady(followed, baseline), spikes)
     moved = signal if in_place else np.empty_like(signal)
     for t, row in enumerate(found):
         moved[..., t] = problem.resample(row, signal[..., t])
@@ -154,6 +166,16 @@ def _steady(found: NDArray[np.float64], baseline: slice) -> NDArray[np.float64]:
     """Volumes that are not steady yet look different without having moved: they take the first steady one's place."""
     start = range(len(found))[baseline].start
     return np.where(np.arange(len(found))[:, None] < start, found[start], found)
+
+
+def _between(values: NDArray[np.float64], spikes: Sequence[int]) -> NDArray[np.float64]:
+    """Values over time (axis 0) with those of some volumes taken from a straight line between their neighbours."""
+    sound = np.setdiff1d(np.arange(len(values)), spikes)
+    if len(sound) in (0, len(values)):
+        return values
+    columns = values.reshape(len(values), -1).T
+    mended = [np.interp(np.arange(len(values)), sound, column[sound]) for column in columns]
+    return np.stack(mended, axis=-1).reshape(values.shape)
 
 
 def _without_bolus(found: NDArray[np.float64], drop: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -239,7 +261,7 @@ class _Problem:
         """ITK image with the origin in the middle of the field of view; few slices are repeated outwards."""
         if self.in_plane_only:
             padding = [(0, 0)] * 3
-            padding[self.across] = (0, _PADDED_SLICES - volume.shape[self.across])
+            padding[self.across] = (0, max(_PADDED_SLICES - volume.shape[self.across], 0))
             volume = np.pad(volume, padding, mode="edge")
         image = sitk.GetImageFromArray(np.ascontiguousarray(volume.T.astype(np.float32, copy=False)))
         image.SetSpacing(self.voxel_size)

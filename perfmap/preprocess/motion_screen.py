@@ -28,7 +28,9 @@ _POOLED = 4.0  # mm; volumes are shrunk to about this
 _MAX_VOXELS = 12_000
 _FOLLOWED = 6  # rounds at the most
 _SETTLED = 0.1  # mm; a volume whose last step was smaller is in place
-FEW_SLICES = 4  # below this many slices only motion within the slice can be told
+FEW_SLICES = 8
+"""Below this many slices only motion within the slice is told: through few of them the bolus looks like motion, and
+their neighbours are no place to take what is missing from; see docs/decisions/0002-motion.md."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def series_scale(first_pass: FloatArray, mask: NDArray[np.bool_]) -> float:
     if not scale > 0:
         raise InputError(
             f"the mean first-pass integral of the brain is {scale:.3g} s, wanted a loss of signal; "
-            "check that this is a T2*-weighted bolus series in the right time order, or give --mask"
+            "look for spoilt volumes during the bolus, check that this is a T2*-weighted series in the right order of "
+            "time, or give --mask"
         )
     return scale
 

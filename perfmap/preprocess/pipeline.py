@@ -142,6 +142,7 @@ def prepare_series(
     baseline = _baseline(series, bolus, finite)
     validity, notes = _validity(mask, finite, baseline)
     axis = slice_axis(series.affine)
+    notes += _notes_of_gaps(mask, finite & (baseline > 0), axis)
     first_pass = np.zeros(baseline.shape, dtype=np.float32)
     usable = validity == Validity.VALID
     for k, signal in enumerate(_slices(series, axis)):
@@ -361,6 +362,17 @@ def _finite_mean(signal: FloatArray) -> FloatArray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).astype(np.float32)
 
 
+def _notes_of_gaps(mask: NDArray[np.bool_], lit: NDArray[np.bool_], axis: int) -> list[str]:
+    """A note of slices without any signal amid those with brain."""
+    others = tuple(other for other in range(3) if other != axis)
+    with_brain = np.flatnonzero(np.any(mask, axis=others))
+    with_signal = set(np.flatnonzero(np.any(lit, axis=others)).tolist())
+    dark = [str(k) for k in range(with_brain[0], with_brain[-1] + 1) if k not in with_signal]
+    if not dark:
+        return []
+    return [f"slices without signal amid the brain have no reading: {', '.join(dark)} (counted from 0)"]
+
+
 def _validity(
     mask: NDArray[np.bool_], finite: NDArray[np.bool_], baseline: FloatArray
 ) -> tuple[NDArray[np.uint8], list[str]]:
@@ -371,6 +383,12 @@ def _validity(
         raise InputError(
             f"{100 * n_bad / n_brain:.1f} % of the brain's voxels hold values that are not finite, "
             f"wanted at most {100 * MAX_NONFINITE:.0f} %; export the series again, or leave them out with --mask"
+        )
+    n_outside = int((~mask & ~finite).sum())
+    if n_outside:
+        notes.append(
+            f"{n_outside} voxels outside of the brain mask ({100 * n_outside / mask.size:.0f} % of the volume) hold "
+            "values that are not finite; if brain is missing from the map, this is why"
         )
     if n_bad:
         notes.append(f"{n_bad} voxels of the brain hold values that are not finite; they have no reading")

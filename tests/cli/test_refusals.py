@@ -402,6 +402,14 @@ def test_no_report_or_log_takes_the_place_of_an_image_or_its_sidecar(
     assert said in line
 
 
+@pytest.mark.parametrize("name", ["map_sd.nii.gz", "map_validity.nii"])
+def test_a_map_is_not_named_like_what_lies_beside_one(
+    place: Path, predict: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert predict(place / "dsc.nii.gz", place / name) == 2
+    assert "is named like what is written beside a map" in capsys.readouterr().err
+
+
 def test_two_outputs_of_one_run_are_not_the_same_file(place: Path, refused: Callable[..., str]) -> None:
     one = str(place / "page.html")
     assert "named for two outputs" in refused(

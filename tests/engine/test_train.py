@@ -167,8 +167,12 @@ def test_manifest_lists_patients_and_names_what_is_missing(cohort: Path, tmp_pat
     assert [patient.series.name for patient in find_patients(manifest, target="nrcbv")] == ["b.nii"]
     with pytest.raises(InputError, match=r"dsc.nii.gz is no CSV file .*; wanted a table"):
         find_patients(cohort / "p0" / "dsc.nii.gz", target="nrcbv")
-    manifest.write_text("patient,series,reference\n" + "".join(f"{name},b.nii,c.nii\n" for name in "abc"))
-    with pytest.raises(InputError, match=r"no patient of the training part can be used; patient .: .*b.nii"):
+    manifest.write_text(
+        "patient,series,reference\n" + "".join(f"{name},{name}.nii,c.nii\n" for name in "abc")
+    )
+    with pytest.raises(
+        InputError, match=r"no patient of the training part can be used; patient (.): .*\1.nii"
+    ):
         train(config_for(manifest), tmp_path / "run", device="cpu")
     with pytest.raises(InputError, match="truth_cbv"):
         find_patients(cohort, target="cbv")
@@ -211,6 +215,21 @@ def test_every_visit_of_a_patient_is_read_and_all_are_in_one_part(cohort: Path, 
     card = train(config_for(manifest, epochs=1), tmp_path / "run", device="cpu")
     assert "cohort of 4 patients" in card.training.data
     assert (card.training.n_train_slices, card.training.n_validation_slices) == (3 * 2 * 2, 1 * 2 * 2)
+
+
+def test_one_series_is_of_one_patient_and_references_are_positive(cohort: Path, tmp_path: Path) -> None:
+    manifest, paths = tmp_path / "cohort.csv", f"{cohort}/p0/dsc.nii.gz,{cohort}/p0/truth_nrcbv.nii.gz"
+    manifest.write_text(f"patient,series,reference\n,,\na,{paths}\nb,{paths}\n")
+    with pytest.raises(InputError, match=r"dsc\.nii\.gz is the series of the patients a and b"):
+        train(config_for(manifest), tmp_path / "run", device="cpu")
+    series, nrcbv = head_series(shape=(40, 40, 2))
+    write_series(series, tmp_path / "p" / "dsc.nii.gz")
+    write_volume(Volume(-nrcbv, series.affine), tmp_path / "p" / "truth_nrcbv.nii.gz", grid=None)
+    (patient,) = find_patients(tmp_path, target="nrcbv")
+    with pytest.raises(InputError, match=r"mean of -.* in the brain, wanted a positive one"):
+        patient_stack(patient, InputContract(matrix=32), slices="all")
+    with pytest.raises(InputError, match="p is one patient; give the folder that holds all of them"):
+        find_patients(tmp_path / "p", target="nrcbv")
 
 
 def test_pixels_without_a_reference_do_not_count(tmp_path: Path) -> None:
@@ -282,7 +301,7 @@ def test_options_of_the_simulator_are_refused_beside_data(
 ) -> None:
     given = ["--subjects", "3", "--workers", "2", "-o", str(tmp_path / "run")]
     assert run(["train", str(cohort), *given]) == 2
-    assert "--subjects and --workers shape a training on the simulator" in capsys.readouterr().err
+    assert "--subjects and --workers would shape a training on the simulator" in capsys.readouterr().err
 
 
 def test_an_own_network_does_not_carry_the_name_of_a_shipped_one(cohort: Path, tmp_path: Path) -> None:

@@ -153,6 +153,18 @@ def test_large_lesion_in_a_thin_stack_is_not_taken_for_motion() -> None:
     assert report.max_displacement < THRESHOLD
 
 
+@pytest.mark.parametrize("factor", [0.4, 1.5, 3.0])
+def test_a_volume_that_jumps_out_in_brightness_is_no_motion(factor: float) -> None:
+    still = moving_series(np.zeros((N_TIMES, 6)), shape=(80, 80, 5), noise=2.0)
+    spiked = still.copy()
+    spiked[..., 8] *= np.float32(factor)
+    one = estimate_displacement(still, voxel_size=VOXEL, baseline=BASELINE)
+    other = estimate_displacement(spiked, voxel_size=VOXEL, baseline=BASELINE, spikes=(8,))
+    assert other.max_displacement == pytest.approx(one.max_displacement, abs=0.1)
+    registered, _ = correct_motion(spiked, voxel_size=VOXEL, baseline=BASELINE, spikes=(8,))
+    assert registered is spiked
+
+
 def test_bad_values_do_not_hide_the_bolus_from_the_look() -> None:
     still = moving_series(np.zeros((N_TIMES, 6)), shape=(80, 80, 5), noise=2.0)
     spoilt = still.copy()

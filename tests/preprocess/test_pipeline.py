@@ -99,6 +99,18 @@ def test_a_volume_that_jumps_out_is_filled_in_and_named_where_it_is() -> None:
     assert not prepare_series(spiked, INPUTS).notes  # this network reads the volume as it is
 
 
+def test_gaps_in_the_series_are_named() -> None:
+    series, _ = head_series()
+    signal = series.signal.copy()
+    signal[:, :, 2] = 0
+    signal[:10] = np.nan
+    notes = prepare_series(replace(series, signal=signal), INPUTS).notes
+    assert any(
+        "slices without signal amid the brain have no reading: 2 (counted from 0)" in note for note in notes
+    )
+    assert any("outside of the brain mask" in note and "not finite" in note for note in notes)
+
+
 def test_a_few_bad_voxels_are_marked_many_are_refused() -> None:
     series, nrcbv = head_series()
     brain = np.argwhere(nrcbv > 0)
