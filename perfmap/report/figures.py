@@ -22,6 +22,7 @@ from perfmap.report.canvas import DARK, house_style, new_figure, to_png
 from perfmap.series import Volume
 
 MAX_SLICES = 24
+_SD_WINDOW = 0.2  # of the quantity's own
 """Most slices in one montage; of more, as many are chosen evenly."""
 
 GREY, AMBER = "#6f757c", "#f2b134"
@@ -46,11 +47,14 @@ class MapPanel:
         Identifier from `perfmap.quantities`: gives unit and window.
     title : str
         What made the map.
+    is_sd : bool
+        The map is the standard deviation of that quantity: drawn in a fifth of its window.
     """
 
     volume: Volume
     quantity: str
     title: str
+    is_sd: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def map_figure(
     quantity: str,
     *,
     title: str = "",
+    is_sd: bool = False,
     beside: MapPanel | None = None,
     mask: NDArray[np.bool_] | None = None,
     no_reading: NDArray[np.bool_] | None = None,
@@ -94,6 +99,8 @@ def map_figure(
         arbitrary scale is drawn from 0 to the map's 99.5th percentile, and the figure says so.
     title : str
         What made the map; the quantity's own words if empty.
+    is_sd : bool
+        The map is the standard deviation of that quantity.
     beside : MapPanel, optional
         A second map on the same grid, drawn to the right in the same slices.
     mask : ndarray of bool, shape (x, y, z), optional
@@ -113,7 +120,7 @@ def map_figure(
     InputError
         If the quantity is unknown, the maps do not share a grid, or there is nothing to draw.
     """
-    panels = [MapPanel(volume, quantity, title), *([beside] if beside else [])]
+    panels = [MapPanel(volume, quantity, title, is_sd), *([beside] if beside else [])]
     for panel in panels:
         if panel.quantity not in QUANTITIES:
             raise InputError(f"quantity {panel.quantity!r} is unknown, wanted one of {', '.join(QUANTITIES)}")
@@ -194,7 +201,7 @@ def _layout_for(
 def _window_of(panel: MapPanel, drawn: NDArray[np.bool_]) -> tuple[float, float]:
     low, high = QUANTITIES[panel.quantity].window
     if (low, high) != (0.0, 0.0):
-        return low, high
+        return (0.0, _SD_WINDOW * high) if panel.is_sd else (low, high)
     values = panel.volume.array[drawn & np.isfinite(panel.volume.array)]
     top = float(np.percentile(values, 99.5)) if values.size else 1.0
     return 0.0, top if top > 0 else 1.0
@@ -244,7 +251,8 @@ def _draw_maps(
         say(left, 0.30, panel.title or quantity.label, size=12, weight="bold")
         scale = "window scaled to this map" if quantity.window == (0.0, 0.0) else "fixed window"
         unit = quantity.unit or "ratio"
-        say(left, 0.57, f"{quantity.label}\n{unit}, {scale}", size=8.5, color=DARK.faint, linespacing=1.3)
+        label = f"SD of {quantity.label}" if panel.is_sd else quantity.label
+        say(left, 0.57, f"{label}\n{unit}, {scale}", size=8.5, color=DARK.faint, linespacing=1.3)
         _draw_bar(place(left + panel_width + 0.12, header, 0.13, panel_height), norm, colours, quantity.unit)
     view, *_, side = _VIEWS[axis]
     n_filled = int(np.moveaxis(drawn, axis, 0).any(axis=(1, 2)).sum())

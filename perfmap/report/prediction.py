@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +34,39 @@ def prediction_figure(done: Done) -> bytes:
         mask=validity != Validity.OUTSIDE,
         no_reading=validity > Validity.VALID,
     )
+
+
+def _sd_picture(done: Done) -> list[Picture]:
+    """The standard deviation as a picture, where it was asked for."""
+    quantity, maps = done.manifest["sidecar"]["Quantity"], done.prediction.maps
+    if done.sd_path is None:
+        return []
+    validity = maps["validity"].array.astype(np.uint8)
+    picture = map_figure(
+        maps[f"{quantity}_sd"],
+        quantity,
+        title="Standard deviation",
+        is_sd=True,
+        mask=validity != Validity.OUTSIDE,
+        no_reading=validity > Validity.VALID,
+    )
+    return [
+        Picture(
+            picture,
+            alt=f"Slices of the standard deviation of the {quantity} map",
+            caption="How far the network holds each voxel to be uncertain, for what its simulator varied.",
+        )
+    ]
+
+
+def _ranges(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """First and last volume of a range in words."""
+    return {
+        key: f"{value[0]} to {value[1]}, counted from 0"
+        if key.endswith("_volumes") and isinstance(value, list)
+        else value
+        for key, value in rows.items()
+    }
 
 
 def _plain_panel(done: Done) -> MapPanel | None:
@@ -88,6 +123,7 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
                 alt=f"Slices of the {quantity.identifier} map beside the plain first-pass integral",
                 caption="The network's map, and the plain first-pass integral over its estimate of white matter.",
             ),
+            *_sd_picture(done),
             Picture(
                 light,
                 dark_png=dark,
@@ -97,14 +133,21 @@ def write_prediction_report(done: Done, path: Path, *, overwrite: bool = False) 
         ],
         tables={
             "Input": sidecar["Input"],
-            "Found in the series": {key: value for key, value in sidecar["Found"].items() if key != "voxels"},
+            "Found in the series": _ranges(
+                {key: value for key, value in sidecar["Found"].items() if key != "voxels"}
+            ),
             "Motion": sidecar["Motion"] or {"looked at": False},
             "Quality gate": _quality_rows(done.quality),
             "Voxels": sidecar["Found"]["voxels"],
             "Model": {key: value for key, value in sidecar["Model"].items() if key != "Uncertainty"},
             **({"Uncertainty": uncertainty} if (uncertainty := sidecar["Model"]["Uncertainty"]) else {}),
-            "Settings": sidecar["Settings"],
-            "Run": {"perfmap": sidecar["GeneratedBy"]["Version"], **done.manifest["seconds"]},
+            "Settings": {
+                key: "not given" if value is None else value for key, value in sidecar["Settings"].items()
+            },
+            "Run": {
+                "perfmap": sidecar["GeneratedBy"]["Version"],
+                **{f"{step}_s": seconds for step, seconds in done.manifest["seconds"].items()},
+            },
         },
         overwrite=overwrite,
     )

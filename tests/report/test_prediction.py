@@ -48,6 +48,21 @@ def test_report_says_what_a_reader_needs_and_not_who_the_patient_is(done: Done, 
     assert "DoeJane" not in page
 
 
+def test_the_standard_deviation_is_drawn_where_it_was_written(done: Done, tmp_path: Path) -> None:
+    nrcbv = done.prediction.maps["nrcbv"]
+    spread = replace(nrcbv, array=np.full_like(nrcbv.array, 0.3))
+    maps = {**done.prediction.maps, "nrcbv_sd": spread}
+    told = replace(done, prediction=replace(done.prediction, maps=maps), sd_path=tmp_path / "map_sd.nii.gz")
+    write_prediction_report(told, tmp_path / "told.html")
+    write_prediction_report(done, tmp_path / "none.html")
+    assert "Slices of the standard deviation of the nrcbv map" in (tmp_path / "told.html").read_text("utf-8")
+    page = (tmp_path / "none.html").read_text("utf-8")
+    assert "standard deviation" not in page
+    for said in ("to 13, counted from 0", "not given", "Predict, s"):
+        assert said in page
+    assert len(_pictures(tmp_path / "told.html")) == len(_pictures(tmp_path / "none.html")) + 1
+
+
 def test_how_the_standard_deviation_is_read_stands_in_words(done: Done, tmp_path: Path) -> None:
     sidecar = done.manifest["sidecar"]
     model = {**sidecar["Model"], "Uncertainty": Uncertainty(correlation_length_mm=15.3).model_dump()}
