@@ -9,6 +9,7 @@ patient: ``sub-``, ``_desc-…``, ``truth_``, the quantity, and ``dsc``. So thes
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -163,6 +164,10 @@ def find_cases(path: Path, *, role: Role, kind: str) -> dict[str, Path]:
             continue
         if named is None and _is_series(file):
             others.add("4D series")
+            if (
+                image_stem(file).rpartition("_")[2] != "dsc"
+            ):  # a series under its own name is meant to lie there
+                logging.getLogger("perfmap").warning("%s is a 4D series, not a map, and passed over", file)
             continue
         name = case_name(file.relative_to(path), kind=kind)
         rank = _rank(file, role=role, named=named is not None)

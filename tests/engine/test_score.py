@@ -133,7 +133,7 @@ def test_leftovers_of_interrupted_runs_are_not_maps(tmp_path: Path) -> None:
     assert set(find_cases(tmp_path, role="prediction", kind="nrcbv")) == {"a"}
 
 
-def test_the_series_is_no_map_of_its_case(tmp_path: Path) -> None:
+def test_the_series_is_no_map_of_its_case(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_series(
         Series(np.ones((4, 4, 2, 9), np.float32), AFFINE, time_step=1.5, repetition_time=1.5),
         tmp_path / "ref" / "a" / "dsc.nii.gz",
@@ -145,6 +145,10 @@ def test_the_series_is_no_map_of_its_case(tmp_path: Path) -> None:
         pair_maps(tmp_path / "pred", tmp_path / "ref", quantity="nrcbv")
     save(np.ones((4, 4, 2), np.float32), tmp_path / "ref" / "b" / "dsc.nii.gz")  # a map, whatever its name
     assert set(find_cases(tmp_path / "ref", role="reference", kind="nrcbv")) == {"b"}
+    assert not caplog.text
+    (tmp_path / "ref" / "a" / "dsc.nii.gz").rename(tmp_path / "ref" / "c.nii.gz")
+    assert set(find_cases(tmp_path / "ref", role="reference", kind="nrcbv")) == {"b"}
+    assert "c.nii.gz is a 4D series, not a map, and passed over" in caplog.text
 
 
 def test_pairing_refusals(tmp_path: Path) -> None:
