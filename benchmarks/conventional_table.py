@@ -138,9 +138,11 @@ def regime_figures(regime: str, n_cases: int, n_slices: int) -> dict[str, dict[s
 
 def registered(series: Series) -> Series:
     """The series as motion correction leaves it, found once for all methods."""
-    baseline = find_brain(series).bolus.baseline
-    size = voxel_size(series.affine)
-    return replace(series, signal=correct_motion(series.signal, voxel_size=size, baseline=baseline)[0])
+    bolus = find_brain(series).bolus
+    signal, _ = correct_motion(
+        series.signal, voxel_size=voxel_size(series.affine), baseline=bolus.baseline, spikes=bolus.spikes
+    )
+    return replace(series, signal=signal)
 
 
 def found_once(series: Series) -> tuple[np.ndarray, WhiteMatter]:

@@ -148,7 +148,7 @@ def to_tensors(
     weight = torch.where(lesion, weight * config.lesion_weight, weight)
     if config.balanced:
         # The paper's networks are balanced everywhere; one that corrects a map must find the vessels in tissue.
-        relative = weight / (0.5 + 0.5 * target)
+        relative = weight / (0.5 + 0.5 * target.clamp(min=0))
         weight = (
             torch.where(lesion, relative, weight) if config.inputs.features == "curves+maps" else relative
         )

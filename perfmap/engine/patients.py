@@ -20,6 +20,7 @@ from perfmap.models.card import InputContract
 from perfmap.phantom.regimes import require_trainable
 from perfmap.preprocess.pipeline import Prepared, prepare_series
 from perfmap.preprocess.slices import select_slices
+from perfmap.quantities import QUANTITIES
 from perfmap.series import Series
 
 _COLUMNS = ("patient", "series", "reference")
@@ -104,7 +105,7 @@ def find_patients(data: Path, *, target: str) -> list[Patient]:
             for series in sorted(data.glob("*/dsc.nii.gz"))
         ]
         packed = [
-            Patient(file.stem, file, file, file, file, target) for file in sorted(data.glob(f"*{SUFFIX}"))
+            Patient(file.stem, file, file, file, None, target) for file in sorted(data.glob(f"*{SUFFIX}"))
         ]
         if not packed and (data / "dsc.nii.gz").is_file():
             raise InputError(f"{data.name} is one patient; give the folder that holds all of them")
@@ -142,7 +143,7 @@ def patient_stack(patient: Patient, inputs: InputContract, *, slices: str) -> St
             f"the reference map has no finite value in {100 * unknown:.0f} % of the brain; check it"
         )
     level = float(np.nanmean(np.where(np.isfinite(target), target, np.nan)[prepared.mask]))
-    if not level > 0:
+    if not level > 0 and QUANTITIES[patient.target].window[0] >= 0:  # delays and K2 may be negative
         raise InputError(f"the reference map has a mean of {level:.3g} in the brain, wanted a positive one")
     if nawm is None and inputs.features == "curves+maps":
         nawm = _estimated_white_matter(prepared)
@@ -210,10 +211,9 @@ def _read(
 ) -> tuple[Series, NDArray[np.float32], NDArray[np.integer] | None, NDArray[np.bool_] | None]:
     """Series, reference map, labels and white matter of a patient."""
     if patient.in_one_file:
-        content = read_patient(patient.series, maps=(patient.target, *(["nawm"] if wants_nawm else [])))
+        content = read_patient(patient.series, maps=(patient.target,))
         require_trainable(content.regime)
-        nawm = content.maps["nawm"] > 0.5 if wants_nawm else None
-        return content.series, content.maps[patient.target], content.labels, nawm
+        return content.series, content.maps[patient.target], content.labels, None
     sidecar = read_sidecar(patient.series)
     regime, held_out = sidecar.get("Regime"), sidecar.get("HeldOut")
     if isinstance(regime, str):

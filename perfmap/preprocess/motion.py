@@ -26,8 +26,9 @@ sitk: Any = SimpleITK  # half of its functions carry no types
 
 MODES = ("auto", "on", "off")
 THRESHOLD = 1.2
-"""Displacement, mm, above which ``auto`` registers. On 64 simulated series in which nothing moves the quick look finds
-1.06 mm at most (thin stacks; the bolus itself looks like a little motion), and at least 2.9 mm in ``moving``."""
+"""Displacement, mm, above which ``auto`` registers. On 64 simulated series in which nothing moves the quick look found
+1.06 mm at most (in thin stacks, when those were still read in three dimensions: the bolus itself looks like a little
+motion), and at least 2.9 mm in ``moving``."""
 
 _N_THREADS = 1
 _PADDED_SLICES = 5
@@ -95,11 +96,10 @@ def estimate_displacement(
     InputError
         If the series is not 4D, is flat, or the baseline holds no volume.
     """
-    problem = _Problem.of(signal, voxel_size, baseline)
+    problem = _Problem.of(signal, voxel_size, baseline, spikes)
     screen = MotionScreen.of(problem.fixed, problem.head, voxel_size=voxel_size)
     found = np.stack([screen.fit(signal[..., t]) for t in range(signal.shape[3])])
-    found, drop = (_between(values, spikes) for values in (_steady(found, baseline), problem.drop(baseline)))
-    found = _without_bolus(found, drop)
+    found = _without_bolus(_between(_steady(found, baseline), spikes), problem.drop(baseline, spikes))
     return problem.report(found, corrected=False)
 
 
@@ -151,7 +151,7 @@ def correct_motion(
         )
         if seen.max_displacement <= threshold:
             return signal, seen
-    problem = _Problem.of(signal, voxel_size, baseline)
+    problem = _Problem.of(signal, voxel_size, baseline, spikes)
     screen = MotionScreen.of(problem.fixed, problem.head, voxel_size=voxel_size)
     followed = np.stack([screen.follow(signal[..., t]) for t in range(signal.shape[3])])
     found = _between(_steady(followed, baseline), spikes)
@@ -213,7 +213,13 @@ class _Problem:
     head: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, signal: FloatArray, voxel_size: tuple[float, float, float], baseline: slice) -> _Problem:
+    def of(
+        cls,
+        signal: FloatArray,
+        voxel_size: tuple[float, float, float],
+        baseline: slice,
+        spikes: Sequence[int] = (),
+    ) -> _Problem:
         if signal.ndim != 4:
             raise InputError(f"signal has shape {signal.shape}, wanted four axes (x, y, z, t)")
         steady = range(signal.shape[3])[baseline]
@@ -221,7 +227,9 @@ class _Problem:
             raise InputError(
                 f"baseline {baseline} selects none of {signal.shape[3]} volumes, wanted at least one"
             )
-        fixed = np.nan_to_num(signal[..., baseline].mean(axis=3), posinf=0, neginf=0).astype(np.float32)
+        sound = [t for t in steady if t not in spikes]
+        at_rest = signal[..., sound] if 0 < len(sound) < len(steady) else signal[..., baseline]
+        fixed = np.nan_to_num(at_rest.mean(axis=3), posinf=0, neginf=0).astype(np.float32)
         if fixed.max() <= fixed.min():
             raise InputError(
                 "the mean of the baseline is flat, wanted an image of a head: check file and scaling"
@@ -238,9 +246,10 @@ class _Problem:
     def in_plane_only(self) -> bool:
         return self.signal.shape[self.across] < FEW_SLICES
 
-    def drop(self, baseline: slice) -> NDArray[np.float64]:
+    def drop(self, baseline: slice, spikes: Sequence[int] = ()) -> NDArray[np.float64]:
         """Share of its signal that the head has lost in each volume, shape (t,); 0 before the first steady one."""
         level = np.array([_finite_mean(self.signal[..., t][self.head]) for t in range(self.signal.shape[3])])
+        level = _between(level, spikes)
         rest = float(level[baseline].mean())
         drop = 1.0 - level / rest if rest > 0 else np.zeros_like(level)
         return np.where(np.arange(len(drop)) < range(len(drop))[baseline].start, 0.0, drop)

@@ -370,7 +370,10 @@ def _notes_of_gaps(mask: NDArray[np.bool_], lit: NDArray[np.bool_], axis: int) -
     dark = [str(k) for k in range(with_brain[0], with_brain[-1] + 1) if k not in with_signal]
     if not dark:
         return []
-    return [f"slices without signal amid the brain have no reading: {', '.join(dark)} (counted from 0)"]
+    return [
+        f"slices without signal amid the brain have no reading: {', '.join(dark)} (counted from 0 at the feet, or from "
+        "left or back)"
+    ]
 
 
 def _validity(

@@ -22,8 +22,8 @@ from perfmap.report.canvas import DARK, house_style, new_figure, to_png
 from perfmap.series import Volume
 
 MAX_SLICES = 24
-_SD_WINDOW = 0.2  # of the quantity's own
 """Most slices in one montage; of more, as many are chosen evenly."""
+_SD_WINDOW = 0.2  # of the quantity's own
 
 GREY, AMBER = "#6f757c", "#f2b134"
 _SLIVER = 0.05  # of the largest slice

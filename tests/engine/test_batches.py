@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from perfmap.engine.batches import Batch, batches, scramble
+from perfmap.engine.batches import Batch, batches, scramble, to_tensors
 from perfmap.engine.dataset import Stack
 from perfmap.engine.train_config import TrainConfig
 
@@ -82,3 +82,19 @@ def test_training_scrambles_the_share_that_it_is_told() -> None:
     moved = target(1.0)
     assert not any(torch.equal(moved, image) for image in (whole, whole.flip(-2)))
     assert torch.equal(moved.flatten().sort().values, whole.flatten())
+
+
+def test_references_below_zero_weigh_like_zero() -> None:
+    target = np.array([[[-1.5, -1.0], [0.0, 1.0]]], dtype=np.float16)
+    stack = Stack(
+        curves=np.zeros((1, 20, 2, 2), dtype=np.float16),
+        valid=np.ones(20, dtype=np.float32),
+        target=target,
+        coverage=np.ones_like(target),
+        tissue=np.ones(target.shape, dtype=bool),
+        lesion=np.zeros(target.shape, dtype=bool),
+        white=np.zeros(target.shape, dtype=bool),
+        white_level=0.0,
+    )
+    batch = to_tensors(stack, np.array([0]), TrainConfig(name="x", architecture="unet-gru"))
+    assert batch.weight.flatten().tolist() == [2.0, 2.0, 2.0, 1.0]

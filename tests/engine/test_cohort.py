@@ -20,6 +20,7 @@ from perfmap.engine.cohort import (
     simulate_paper_cohort,
 )
 from perfmap.engine.patients import find_patients, largest_intensity, patient_stack
+from perfmap.engine.train_config import default_inputs
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import read_series, read_volume
 from perfmap.io.patient_file import read_patient, read_record
@@ -89,6 +90,8 @@ def test_networks_learn_from_the_file(packed: Path, target: str) -> None:
     assert top < float(stack.target.max()) <= 1.01 * wanted.max()
     signal = read_patient(patient.series, maps=()).series.signal
     assert largest_intensity(patient) == signal.max()
+    if target == "nrcbv":  # the file says nothing of white matter: the brain's shape does
+        assert patient_stack(patient, default_inputs("voxel-unet"), slices="all").white.any()
 
 
 def test_a_finished_patient_is_left_and_another_one_refused(packed: Path) -> None:

@@ -141,27 +141,33 @@ def test_what_comes_and_goes_with_the_bolus_is_no_motion_and_a_jump_with_it_is()
     assert moved == pytest.approx(np.outer(2.0 * jump, np.ones(6)), abs=1e-9)
 
 
-def test_large_lesion_in_a_thin_stack_is_not_taken_for_motion() -> None:
-    """Half of a thin stack that loses four times as much as the other drew the head to one side by more than 1 mm."""
+def with_a_large_lesion() -> np.ndarray:
+    """A still head of which half loses four times as much signal as the other, in a thin stack."""
     shape = (80, 80, 5)
     series = moving_series(np.zeros((N_TIMES, 6)), shape=shape, noise=2.0)
     at_rest = series[..., BASELINE].mean(axis=3)
     side = np.clip((np.arange(80) - 45) / 10, 0, 1)[:, None, None]
     loss = 1 - series.mean(axis=(0, 1, 2)) / series[..., BASELINE].mean()
-    series = np.float32(series - 3 * at_rest[..., None] * side[..., None] * np.maximum(loss, 0))
+    return np.float32(series - 3 * at_rest[..., None] * side[..., None] * np.maximum(loss, 0))
+
+
+def test_large_lesion_in_a_thin_stack_is_not_taken_for_motion() -> None:
+    """It drew the head to one side by more than 1 mm."""
+    series = with_a_large_lesion()
     report = estimate_displacement(series, voxel_size=VOXEL, baseline=BASELINE)
     assert report.max_displacement < THRESHOLD
 
 
 @pytest.mark.parametrize("factor", [0.4, 1.5, 3.0])
-def test_a_volume_that_jumps_out_in_brightness_is_no_motion(factor: float) -> None:
-    still = moving_series(np.zeros((N_TIMES, 6)), shape=(80, 80, 5), noise=2.0)
+@pytest.mark.parametrize("where", [1, 8])
+def test_a_volume_that_jumps_out_in_brightness_is_no_motion(factor: float, where: int) -> None:
+    still = with_a_large_lesion()
     spiked = still.copy()
-    spiked[..., 8] *= np.float32(factor)
+    spiked[..., where] *= np.float32(factor)
     one = estimate_displacement(still, voxel_size=VOXEL, baseline=BASELINE)
-    other = estimate_displacement(spiked, voxel_size=VOXEL, baseline=BASELINE, spikes=(8,))
+    other = estimate_displacement(spiked, voxel_size=VOXEL, baseline=BASELINE, spikes=(where,))
     assert other.max_displacement == pytest.approx(one.max_displacement, abs=0.1)
-    registered, _ = correct_motion(spiked, voxel_size=VOXEL, baseline=BASELINE, spikes=(8,))
+    registered, _ = correct_motion(spiked, voxel_size=VOXEL, baseline=BASELINE, spikes=(where,))
     assert registered is spiked
 
 
@@ -182,7 +188,7 @@ def test_head_at_rest_is_left_in_place_even_where_registration_is_asked_for() ->
     assert np.abs(corrected - series).mean() < 0.01 * series.mean()
 
 
-@pytest.mark.parametrize("n_slices", [1, 2, 3])
+@pytest.mark.parametrize("n_slices", [1, 2, 3, 5, 7])
 def test_few_slices_are_registered_within_the_slice(n_slices: int) -> None:
     shape = (80, 80, n_slices)
     true = path(slice(4, None), [0, 0, 3.0, 2.5, -3.0, 0])
@@ -195,6 +201,11 @@ def test_few_slices_are_registered_within_the_slice(n_slices: int) -> None:
     assert np.sort(off)[-2] < 0.25
     assert off.max() < 0.5
     assert corrected.shape == (*shape, N_TIMES)
+
+
+def test_eight_slices_are_registered_in_three_dimensions() -> None:
+    still = moving_series(np.zeros((N_TIMES, 6)), shape=(80, 80, 8))
+    assert not estimate_displacement(still, voxel_size=VOXEL, baseline=BASELINE).in_plane_only
 
 
 def test_slices_may_lie_across_any_axis() -> None:

@@ -106,7 +106,8 @@ def test_gaps_in_the_series_are_named() -> None:
     signal[:10] = np.nan
     notes = prepare_series(replace(series, signal=signal), INPUTS).notes
     assert any(
-        "slices without signal amid the brain have no reading: 2 (counted from 0)" in note for note in notes
+        "slices without signal amid the brain have no reading: 2 (counted from 0 at the feet" in note
+        for note in notes
     )
     assert any("outside of the brain mask" in note and "not finite" in note for note in notes)
 
