@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perfmap.engine.predict import PredictConfig, plain_nrcbv, predict
+from perfmap.engine.predict import PredictConfig, find_white_matter, plain_nrcbv, predict
 from perfmap.engine.train_config import default_inputs, network_arguments
 from perfmap.models import build_network
 from perfmap.models.card import ModelCard, OutputContract, Uncertainty
@@ -65,6 +65,23 @@ def test_white_matter_that_the_network_finds_is_one(series: Series) -> None:
     assert prediction.maps["nrcbv"].array[white.mask].mean() == pytest.approx(1.0, abs=1e-3)
     assert (network.known == 1.0).all()  # the second look, in units of white matter
     assert max(network.edges) < max(series.signal.shape[:2])  # cropped to the brain
+
+
+class Unsure(Rigged):
+    """Holds nothing for white matter, though some voxels for likelier than others."""
+
+    def forward(self, channels: Tensor, context: Tensor) -> Tensor:
+        return super().forward(channels, context) - torch.tensor([0.0, 0.0, 4.0]).view(1, 3, 1, 1)
+
+
+def test_a_network_that_knows_no_white_matter_leaves_it_to_the_shape_of_the_brain(series: Series) -> None:
+    prediction = predict(series, checkpoint(Unsure()), CPU)
+    by_shape = find_white_matter(prediction.prepared)
+    assert prediction.white_matter is not None
+    assert np.array_equal(prediction.white_matter.mask, by_shape.mask)
+    surer = predict(series, checkpoint(Rigged()), CPU).white_matter
+    assert surer is not None
+    assert not np.array_equal(surer.mask, by_shape.mask)
 
 
 def test_standard_deviation_has_the_maps_scale_and_the_cards_factor(series: Series) -> None:
