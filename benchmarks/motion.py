@@ -64,11 +64,12 @@ def moving_subject(number: int) -> dict[str, float]:
     moved = simulate_case(record)
     series = series_of(moved)
     edges = voxel_size(series.affine)
-    baseline = find_brain(series).bolus.baseline
+    bolus = find_brain(series).bolus
+    seen: dict[str, Any] = {"voxel_size": edges, "baseline": bolus.baseline, "spikes": bolus.spikes}
     began = time.perf_counter()
-    estimate_displacement(series.signal, voxel_size=edges, baseline=baseline)
+    estimate_displacement(series.signal, **seen)
     looked = time.perf_counter()
-    registered, report = correct_motion(series.signal, voxel_size=edges, baseline=baseline, mode="on")
+    registered, report = correct_motion(series.signal, **seen, mode="on")
     done = time.perf_counter()
     ways = (
         series_of(rest),
@@ -89,11 +90,12 @@ def still_reading(number: int, regime: str, n_slices: int) -> float | None:
     record = change_case(draw_case(SEED + number, regime=regime, geometry="native", n_slices=n_slices), STILL)
     series = series_of(simulate_case(record))
     try:
-        baseline = find_brain(series).bolus.baseline
+        bolus = find_brain(series).bolus
     except PerfmapError:
         return None
-    edges = voxel_size(series.affine)
-    return estimate_displacement(series.signal, voxel_size=edges, baseline=baseline).max_displacement
+    return estimate_displacement(
+        series.signal, voxel_size=voxel_size(series.affine), baseline=bolus.baseline, spikes=bolus.spikes
+    ).max_displacement
 
 
 def main() -> None:

@@ -164,9 +164,8 @@ def find_cases(path: Path, *, role: Role, kind: str) -> dict[str, Path]:
             continue
         if named is None and _is_series(file):
             others.add("4D series")
-            if (
-                image_stem(file).rpartition("_")[2] != "dsc"
-            ):  # a series under its own name is meant to lie there
+            # A series under its own name is meant to lie there.
+            if image_stem(file).rpartition("_")[2] != "dsc":
                 logging.getLogger("perfmap").warning("%s is a 4D series, not a map, and passed over", file)
             continue
         name = case_name(file.relative_to(path), kind=kind)

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from perfmap.cli import run
+from perfmap.cli.training_progress import epoch_line
 from perfmap.engine.dataset import Stack, save_stack
 from perfmap.engine.patients import Patient, find_patients, largest_intensity, patient_stack, split_patients
 from perfmap.engine.predict import PredictConfig, predict
 from perfmap.engine.processes import together
-from perfmap.engine.run_folder import LOG, RunState, begin_folder, kept_subjects
+from perfmap.engine.run_folder import LOG, RunState, Scores, begin_folder, kept_subjects
 from perfmap.engine.sources import open_source
-from perfmap.engine.train import _why_ended, train
+from perfmap.engine.train import Progress, _why_ended, train
 from perfmap.engine.train_config import SIMULATOR, TrainConfig, default_inputs
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.nifti import write_series, write_volume
@@ -482,6 +483,13 @@ def test_the_standard_deviation_is_fitted_at_the_end_and_again_for_other_subject
 def test_a_training_that_diverges_ends_and_says_so(cohort: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="diverged; lower --learning-rate"):
         train(config_for(cohort, learning_rate=1e30, epochs=9), tmp_path / "run")
+
+
+def test_what_is_left_of_a_run_is_no_more_than_its_budget() -> None:
+    scores = Scores(loss=0.5, mae=0.1, nrmse_tissue=0.2)
+    line = epoch_line(Progress(2, 60, 9, 9, 0.4, 120.0, 180.0, scores))
+    assert line.endswith("(2.0 min, at most 1 left)")
+    assert epoch_line(Progress(2, 60, 9, 9, 0.4, 120.0, scores=scores)).endswith("at most 58 left)")
 
 
 def test_a_run_without_gain_ends_by_patience_and_a_longer_one_goes_on() -> None:
