@@ -108,7 +108,7 @@ THRESHOLDS: dict[str, Threshold] = {
         "mm",
         0.81,
         2.2,
-        "× 1.25 at 0.81, × 2 at 2.2 (plain integral: 0.58 and 1.69); 0.2 is found where nothing moves, 1.06 at most",
+        "× 1.25 at 0.81, × 2 at 2.2 (plain integral: 0.58 and 1.69); 0.2 is found where nothing moves, 0.49 at most",
         "give --motion-correction on",
     ),
     "motion_corrected": _high(
