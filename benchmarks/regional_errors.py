@@ -21,7 +21,7 @@ from perfmap.engine.dataset import VALIDATION, Stack, simulated_stack
 from perfmap.engine.losses import FEW_LESIONS, regional_error
 from perfmap.engine.train_config import TrainConfig, default_inputs
 from perfmap.models.checkpoint import find_checkpoint, load_checkpoint
-from perfmap.preprocess.features import MAPS
+from perfmap.preprocess.features import channel_maps, context_length
 
 INPUTS = default_inputs("voxel-unet")
 CONFIG = TrainConfig(name="errors", architecture="voxel-unet", inputs=INPUTS)
@@ -30,13 +30,18 @@ Method = Callable[[Batch], Tensor]
 
 def integral(name: str) -> Method:
     """A conventional map among the network's inputs."""
-    return lambda batch: batch.channels[:, INPUTS.n_times + MAPS.index(name)]
+    return lambda batch: batch.channels[:, INPUTS.n_times + channel_maps(INPUTS).index(name)]
 
 
 def network(model: str) -> Method:
-    """The map of a checkpoint."""
+    """The map of a checkpoint; one of an earlier contract is given the channels and numbers that it knows."""
     checkpoint = load_checkpoint(find_checkpoint(model))
-    return lambda batch: checkpoint.network(batch.channels, batch.context)[:, 0]
+    inputs = checkpoint.card.inputs
+    later = {"reference_fit": inputs.reference_fit, "t1_weighting": inputs.t1_weighting}
+    if inputs != INPUTS.model_copy(update=later):
+        raise SystemExit(f"{model} reads other inputs than the subjects are made for; give a voxel-unet")
+    n, k = inputs.n_times + len(channel_maps(inputs)), context_length(inputs)
+    return lambda batch: checkpoint.network(batch.channels[:, :n], batch.context[:, :k])[:, 0]
 
 
 @torch.inference_mode()
@@ -73,7 +78,13 @@ def main() -> None:
         simulated_stack(INPUTS, seed=options.seed, part=VALIDATION, index=i, n_slices=6)
         for i in range(options.subjects)
     ]
-    methods = {"first pass": integral("first_pass"), "BSW": integral("bsw")}
+    integrals = {
+        "first pass": "first_pass",
+        "BSW": "bsw",
+        "fit, tight": "fit_tight",
+        "fit, leaky": "fit_leaky",
+    }
+    methods = {title: integral(name) for title, name in integrals.items()}
     methods |= {name: network(name) for name in options.models}
     print(
         "| | NRMSE of tissue | regional error, lesions | white matter | other tissue |\n|---|---|---|---|---|"

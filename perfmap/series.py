@@ -90,6 +90,10 @@ class Series:
         Time between two excitations of the same slice, s. Equal to `time_step` in single-shot sequences.
     echo_time : float or None
         Echo time, s; None where nobody knows it. Relative maps do not need it.
+    flip_angle : float or None
+        Nominal flip angle, degrees; None where nobody knows it.
+    field_strength : float or None
+        T; None where nobody knows it.
     grid : Grid or None
         Grid of the file the series was read from; None for a series that comes from no file.
     notes : tuple of str
@@ -98,7 +102,7 @@ class Series:
     Raises
     ------
     InputError
-        If the array is not 4D, is empty, or a time is not a positive finite number.
+        If the array is not 4D, is empty, or a number of the protocol is not positive and finite.
     """
 
     signal: FloatArray
@@ -106,6 +110,8 @@ class Series:
     time_step: float
     repetition_time: float
     echo_time: float | None = None
+    flip_angle: float | None = None
+    field_strength: float | None = None
     grid: Grid | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -120,6 +126,10 @@ class Series:
                 raise InputError(
                     f"{name} is {value}, wanted a positive number of seconds; give it with {option}"
                 )
+        for name, most, unit in (("flip_angle", 180.0, "degrees"), ("field_strength", np.inf, "T")):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and 0 < value <= most):
+                raise InputError(f"{name} is {value}, wanted a positive number of {unit}, or None")
 
     @property
     def n_times(self) -> int:

@@ -222,7 +222,9 @@ def _simulated(scene: Scene, setup: Setup) -> tuple[Series, Arrays]:
     truth = {name[6:]: array for name, array in arrays.items() if name.startswith("truth_")}
     signal = arrays["signal"].astype(np.float32) * np.float32(notes["step"])
     times = (notes["time_step"], notes["repetition_time"], notes["echo_time"])
-    return Series(signal, arrays["affine"], *times), truth
+    protocol = scene.case.acquisition
+    told = {"flip_angle": protocol.flip_angle, "field_strength": protocol.field_strength}
+    return Series(signal, arrays["affine"], *times, **told), truth
 
 
 def _shuffle(signal: np.ndarray, truth: Arrays) -> tuple[np.ndarray, Arrays]:

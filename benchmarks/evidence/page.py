@@ -21,6 +21,8 @@ Research use only. All of it is simulated, but for the row of the real slice: fi
 - **Two cheats** show what the page catches. `paint` knows the true tissue of every voxel, fills in that class's mean
   of the priors and measures nothing. `blur` is the first-pass map under a Gaussian of 0.6 pixel.
 - No subject of this page was seen in training, and no other table shares them.
+- Every series comes with what a sidecar says of it: its times, flip angle and field strength. Of the real slice
+  the interval alone is known.
 
 """
 

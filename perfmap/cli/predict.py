@@ -79,6 +79,15 @@ def predict(
     echo_time: Annotated[
         float | None, typer.Option(metavar="S", help="Echo time, s. It cancels in a relative map.")
     ] = None,
+    flip_angle: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DEG", help="Flip angle, degrees; wins over the sidecar. It tells how much T1 is seen."
+        ),
+    ] = None,
+    field_strength: Annotated[
+        float | None, typer.Option(metavar="T", help="Field strength, tesla; wins over the sidecar.")
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Brain mask on the grid of the series; found if not given."),
@@ -181,7 +190,7 @@ def predict(
     import logging
     import os
 
-    from perfmap.engine.cases import Timing, is_single
+    from perfmap.engine.cases import Protocol, is_single
     from perfmap.engine.device import choose_device
     from perfmap.engine.export import find_cases, staged_case, the_case
     from perfmap.engine.predict import PredictConfig
@@ -200,7 +209,7 @@ def predict(
         bolus=bolus,
         grid=grid.value,
     )
-    timing = Timing(time_step, repetition_time, echo_time)
+    protocol = Protocol(time_step, repetition_time, echo_time, flip_angle, field_strength)
     if dicom is None and dicom_form is not None:
         raise ConfigError("--dicom-form needs --dicom OUTDIR")
     forms = chosen_forms(dicom_form)
@@ -220,7 +229,7 @@ def predict(
             model=find_checkpoint(model),
             output=output,
             config=config,
-            timing=timing,
+            protocol=protocol,
             write_validity=validity,
             write_uncertainty=uncertainty,
             strict=strict,
@@ -289,7 +298,7 @@ def predict(
             output,
             checkpoint,
             config,
-            timing=timing,
+            protocol=protocol,
             mask_path=mask,
             write_validity=validity,
             write_uncertainty=uncertainty,

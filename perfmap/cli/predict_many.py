@@ -51,7 +51,7 @@ def predict_many(
         )
     check_json(json, overwrite=overwrite)
     part = parse_shard(shard)
-    options = ExportOptions(prefer, keep_phi, job.quiet_seconds, job.timing.time_step)
+    options = ExportOptions(prefer, keep_phi, job.quiet_seconds, job.protocol.time_step)
     cases = discover(source, output=job.output, masks=mask, options=options)
     lanes = threads or os.cpu_count() or 1
     pool = None

@@ -92,9 +92,13 @@ def train(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Same seed, same weights, on the same machine.")
     ] = False,
-    subjects: Annotated[
-        int, typer.Option(min=1, help="Fresh simulated subjects an epoch, 6 slices each.")
-    ] = 160,
+    subjects: Annotated[int, typer.Option(min=1, help="Fresh simulated subjects an epoch.")] = 160,
+    slices_per_subject: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Slices of each; fewer of more subjects cost the same and show more protocols."
+        ),
+    ] = 6,
     validation_subjects: Annotated[
         int, typer.Option(min=1, help="Simulated subjects of the validation part.")
     ] = 24,
@@ -226,6 +230,7 @@ def train(
             precision=precision.value,
             deterministic=deterministic,
             subjects_per_epoch=subjects,
+            slices_per_subject=slices_per_subject,
             validation_subjects=validation_subjects,
             replayed_subjects=replayed_subjects,
             replay_from=None if replay_from is None else str(replay_from.resolve()),
@@ -262,6 +267,12 @@ def _options_of_the_simulator(context: typer.Context) -> list[str]:
     """Options of the command line that say how subjects are simulated."""
     return [
         f"--{name.replace('_', '-')}"
-        for name in ("subjects", "validation_subjects", "calibration_subjects", "workers")
+        for name in (
+            "subjects",
+            "slices_per_subject",
+            "validation_subjects",
+            "calibration_subjects",
+            "workers",
+        )
         if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from perfmap.engine.cases import AS_IN_FILE, Case, Timing
+from perfmap.engine.cases import AS_IN_FILE, Case, Protocol
 from perfmap.engine.export import DicomCase, staged_case
 from perfmap.engine.layout import CasePaths, case_paths
 from perfmap.engine.memory import memory_hint
@@ -39,8 +39,8 @@ class Job:
     output : Path
         Folder of the results.
     config : PredictConfig
-    timing : Timing
-        Times that hold for every case that does not bring its own.
+    protocol : Protocol
+        What holds of every case's protocol that does not bring its own.
     write_validity, write_uncertainty, strict, force : bool
         Write the validity map and the standard deviation; refuse what fails the quality gate; do finished cases again.
     threads : int
@@ -54,7 +54,7 @@ class Job:
     model: Path
     output: Path
     config: PredictConfig
-    timing: Timing = AS_IN_FILE
+    protocol: Protocol = AS_IN_FILE
     write_validity: bool = False
     write_uncertainty: bool = False
     strict: bool = False
@@ -150,7 +150,7 @@ def compute_case(
                 planned.paths.map_path,
                 checkpoint,
                 job.config,
-                timing=case.timing.over(job.timing),
+                protocol=case.protocol.over(job.protocol),
                 mask_path=case.mask,
                 write_validity=job.write_validity,
                 write_uncertainty=job.write_uncertainty,
@@ -219,7 +219,7 @@ def _request(case: Case, job: Job, card: ModelCard) -> dict[str, Any]:
             None if case.dicom else case.path,
             card,
             job.config,
-            timing=case.timing.over(job.timing),
+            protocol=case.protocol.over(job.protocol),
             mask_path=case.mask,
         ),
         "beside": sorted(

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from perfmap.engine.dataset import Stack
 from perfmap.engine.train_config import TrainConfig
-from perfmap.preprocess.features import SCALARS, rescale
+from perfmap.preprocess.features import SCALARS, T1_SCALARS, rescale
 from perfmap.series import FloatArray
 
 _ALIKE = 8  # batches whose slices are sorted by size before they are cut
 # How prediction's two passes find the scale of a series: shares and spreads (standard deviations of the logarithm).
 _SECOND_PASS, _LEVEL_SPREAD, _MEAN_SPREAD = 0.65, 0.03, 0.15
-_ECHO_TIME_UNKNOWN = 0.15
+_ECHO_TIME_UNKNOWN, _T1_UNKNOWN = 0.15, 0.15
 _PIECES = (1, 1, 2, 4, 8)  # edges of the pieces that a scrambled slice is cut into
 
 
@@ -176,15 +176,22 @@ def _with_scale(
     The first pass divides by the brain's own mean, the second by the level of white matter that the first one found,
     give or take. Without `rng`: the second, with the true level.
     """
-    n_times = config.inputs.n_times
-    if rng is not None and rng.random() < _ECHO_TIME_UNKNOWN:
-        context = context.copy()
-        context[n_times + SCALARS.index("echo_time")] = context[
-            n_times + SCALARS.index("echo_time_known")
-        ] = 0.0
+    if rng is not None:
+        context = _partly_unknown(context, config, rng)
     if stack.white_level > 0 and (rng is None or rng.random() < _SECOND_PASS):
         error = 0.0 if rng is None else rng.normal(0.0, _LEVEL_SPREAD)
         factor = float(np.exp(error)) / stack.white_level
-        return rescale(channels, context, factor, n_times=n_times, white_matter_known=True)
+        return rescale(channels, context, factor, inputs=config.inputs, white_matter_known=True)
     factor = 1.0 if rng is None else float(np.exp(rng.normal(0.0, _MEAN_SPREAD)))
-    return rescale(channels, context, factor, n_times=n_times, white_matter_known=False)
+    return rescale(channels, context, factor, inputs=config.inputs, white_matter_known=False)
+
+
+def _partly_unknown(context: FloatArray, config: TrainConfig, rng: np.random.Generator) -> FloatArray:
+    """What is told of a series, of which now and then the echo time, or flip angle and field, are not known."""
+    context, protocol = context.copy(), config.inputs.n_times
+    if rng.random() < _ECHO_TIME_UNKNOWN:
+        for name in ("echo_time", "echo_time_known"):
+            context[protocol + SCALARS.index(name)] = 0.0
+    if config.inputs.t1_weighting and rng.random() < _T1_UNKNOWN:
+        context[-len(T1_SCALARS) :] = 0.0
+    return context

@@ -12,7 +12,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -23,35 +23,33 @@ from perfmap.errors import ConfigError, InputError
 from perfmap.io.dicom_files import holds_dicom
 from perfmap.io.nifti_header import opened_nifti, shape_of
 from perfmap.io.sidecar import has_image_name, image_stem
-from perfmap.io.study_list import read_study_list
+from perfmap.io.study_list import PROTOCOL, read_study_list
 
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|task|acq|ce|rec|dir|run|echo)-([0-9A-Za-z]+)(?=_|$)")
 _DERIVED = ("derivatives", "sourcedata", "code")
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Times that the user gives, s; None: read from header and sidecar."""
+class Protocol:
+    """What the user says of a series' protocol (s, degrees, T); None: read from header and sidecar."""
 
     time_step: float | None = None
     repetition_time: float | None = None
     echo_time: float | None = None
+    flip_angle: float | None = None
+    field_strength: float | None = None
 
-    def over(self, other: Timing) -> Timing:
-        """These times, and those of `other` where this one says nothing."""
-        return Timing(
+    def over(self, other: Protocol) -> Protocol:
+        """These values, and those of `other` where this one says nothing."""
+        return Protocol(
             *(
                 mine if mine is not None else theirs
-                for mine, theirs in zip(self._all, other._all, strict=True)
+                for mine, theirs in zip(astuple(self), astuple(other), strict=True)
             )
         )
 
-    @property
-    def _all(self) -> tuple[float | None, float | None, float | None]:
-        return self.time_step, self.repetition_time, self.echo_time
 
-
-AS_IN_FILE = Timing()
+AS_IN_FILE = Protocol()
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,8 @@ class Case:
         Further BIDS entities of the name, in order: session, acquisition, run.
     mask : Path, optional
         Brain mask of this case.
-    timing : Timing
-        Times known for this case alone.
+    protocol : Protocol
+        What is known of this case's protocol alone.
     dicom : DicomCase, optional
         The case in an export, to be converted; `path` is the export then.
     problem : str
@@ -96,7 +94,7 @@ class Case:
     label: str
     entities: tuple[tuple[str, str], ...] = ()
     mask: Path | None = None
-    timing: Timing = AS_IN_FILE
+    protocol: Protocol = AS_IN_FILE
     dicom: DicomCase | None = None
     problem: str = ""
 
@@ -297,21 +295,21 @@ def _shape_reason(file: Path) -> str:
     return "" if len(shape) == 4 else f"{len(shape)}D, wanted 4D"
 
 
-def _case(name: str, path: Path, *, mask: Path | None = None, timing: Timing = AS_IN_FILE) -> Case:
+def _case(name: str, path: Path, *, mask: Path | None = None, protocol: Protocol = AS_IN_FILE) -> Case:
     found = dict(_ENTITY.findall(image_stem(path))) if path.name.startswith("sub-") else {}
     label = found.pop("sub", "") or re.sub(r"[^0-9A-Za-z]", "", name)
     if not label or not label.isascii():
         label = "case" + _short_hash(name)
-    return Case(name, path, label, tuple(found.items()), mask, timing)
+    return Case(name, path, label, tuple(found.items()), mask, protocol)
 
 
 def _listed(entry: dict[str, str]) -> Case:
     path = Path(entry["series"])
     name = entry.get("case") or case_name(PurePath(path.name), kind="nrcbv") or path.resolve().parent.name
-    times = [
-        float(entry[key]) if entry.get(key) else None for key in ("time_step", "repetition_time", "echo_time")
-    ]
-    return _case(name, path, mask=Path(entry["mask"]) if entry.get("mask") else None, timing=Timing(*times))
+    told = {key: float(entry[key]) for key in PROTOCOL if entry.get(key)}
+    return _case(
+        name, path, mask=Path(entry["mask"]) if entry.get("mask") else None, protocol=Protocol(**told)
+    )
 
 
 def _named_apart(cases: Sequence[Case], left_out: Sequence[LeftOut]) -> Cases:
@@ -364,7 +362,7 @@ def as_study_list(cases: Cases) -> list[dict[str, str]]:
             "case": case.name,
             "series": str(case.path.absolute()),
             "mask": str(case.mask.absolute()) if case.mask else "",
-            **{key: "" if value is None else repr(value) for key, value in vars(case.timing).items()},
+            **{key: "" if value is None else repr(value) for key, value in vars(case.protocol).items()},
         }
         for case in cases.cases
     ]

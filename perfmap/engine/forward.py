@@ -139,7 +139,7 @@ def _run_slice(
             channels,
             context,
             prepared.scale / white_level,
-            n_times=inputs.n_times,
+            inputs=inputs,
             white_matter_known=True,
         )
     told = torch.from_numpy(context[None]).to(device)

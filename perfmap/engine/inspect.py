@@ -166,6 +166,8 @@ def _describe_nifti(path: Path, time_step: float | None, quality: bool, bolus: i
         "time_step_s": series.time_step,
         "repetition_time_s": series.repetition_time,
         "echo_time_s": series.echo_time,
+        "flip_angle_deg": series.flip_angle,
+        "field_strength_t": series.field_strength,
         "taken": not reason,
         "reason": reason or f"DSC: {series.n_times} volumes, a bolus",
         "notes": list(series.notes),

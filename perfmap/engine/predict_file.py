@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfmap.engine.acquired_matrix import as_acquired
-from perfmap.engine.cases import AS_IN_FILE, Timing
+from perfmap.engine.cases import AS_IN_FILE, Protocol
 from perfmap.engine.predict import PredictConfig, Prediction, predict
 from perfmap.engine.provenance import map_sidecar
 from perfmap.engine.quality import QualityReport, Status, assess
@@ -89,7 +89,7 @@ def predict_file(
     checkpoint: Checkpoint,
     config: PredictConfig,
     *,
-    timing: Timing = AS_IN_FILE,
+    protocol: Protocol = AS_IN_FILE,
     mask_path: Path | None = None,
     write_validity: bool = False,
     write_uncertainty: bool = False,
@@ -113,7 +113,7 @@ def predict_file(
         A ``.nii`` or ``.nii.gz`` file, or a folder.
     checkpoint : Checkpoint
     config : PredictConfig
-    timing : Timing
+    protocol : Protocol
     mask_path : Path, optional
         Brain mask on the grid of the series.
     write_validity : bool
@@ -154,12 +154,12 @@ def predict_file(
             check_output(path, inputs=inputs, overwrite=overwrite)
     sweep_partial(map_path.parent)
 
-    request = request or request_of(input_path, checkpoint.card, config, timing=timing, mask_path=mask_path)
+    request = request or request_of(
+        input_path, checkpoint.card, config, protocol=protocol, mask_path=mask_path
+    )
     series = read_series(
         input_path,
-        time_step=timing.time_step,
-        repetition_time=timing.repetition_time,
-        echo_time=timing.echo_time,
+        **asdict(protocol),
     )
     mask = None
     if mask_path is not None:

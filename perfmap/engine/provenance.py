@@ -28,6 +28,8 @@ def describe_input(series: Series, *, sha256: str) -> dict[str, Any]:
         "time_step_s": series.time_step,
         "repetition_time_s": series.repetition_time,
         "echo_time_s": series.echo_time,
+        "flip_angle_deg": series.flip_angle,
+        "field_strength_t": series.field_strength,
         "echo_time_note": None if series.echo_time else "unknown; it cancels in a relative map",
     }
 

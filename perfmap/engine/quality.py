@@ -123,7 +123,7 @@ def assess(
     findings = [
         judge(name, measures[name], threshold) for name, threshold in THRESHOLDS.items() if name in measures
     ]
-    found = training_distance(prediction.prepared, card, acquisition)
+    found = training_distance(prediction.prepared, card)
     if found is not None:
         findings.append(_judge_training(*found))
     findings += _judge_intensities(prediction, card)

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 import perfmap
-from perfmap.engine.cases import Timing
+from perfmap.engine.cases import Protocol
 from perfmap.engine.export import find_cases, staged_case, the_case
 from perfmap.engine.predict import PredictConfig
 from perfmap.engine.predict_file import predict_file
@@ -82,9 +82,13 @@ def reproduce(
         request: dict[str, Any] = record["request"]
         wanted, name = str(record["map_sha256"]), str(request["model"]["name"])
         config = PredictConfig(**request["settings"], device=request["device"])
-        timing = Timing(**request["timing"])
+        protocol = Protocol(**request["protocol"])
         version = str(request["version"])
     except (KeyError, TypeError, ValidationError) as error:
+        if isinstance(record.get("request"), dict) and "timing" in record["request"]:
+            raise InputError(
+                f"{manifest} was written by an earlier state of this version; predict again to have one that is read"
+            ) from error
         raise InputError(f"{manifest} is no manifest of a map ({error}); give what predict wrote") from error
     if version != perfmap.__version__:
         raise InputError(
@@ -98,25 +102,25 @@ def reproduce(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perfmap-")))
         if holds_dicom(series):
-            series = _converted(series, timing, str(request["input_sha256"]), stack)
+            series = _converted(series, protocol, str(request["input_sha256"]), stack)
         for path, key in ((series, "input_sha256"), (mask, "mask_sha256")):
             if (sha256_of(path) if path else None) != request[key]:
                 raise InputError(f"{path} is not the file that the map was made of; give the one that was")
         again = folder / "map.nii.gz"
-        predict_file(series, again, checkpoint, config, timing=timing, mask_path=mask, threads=threads)
+        predict_file(series, again, checkpoint, config, protocol=protocol, mask_path=mask, threads=threads)
         return Reproduction(
             wanted, sha256_of(again), _difference(manifest.parent / str(record["map"]), again)
         )
 
 
-def _converted(export: Path, timing: Timing, wanted: str, stack: ExitStack) -> Path:
+def _converted(export: Path, protocol: Protocol, wanted: str, stack: ExitStack) -> Path:
     """The series of an export that a map was made of, converted: the original, or its motion-corrected twin."""
     prefer: Literal["original", "moco"]
     converted: Path | None = None
     refusal: InputError | None = None
     for prefer in ("original", "moco"):
         try:
-            case = the_case(find_cases(export, prefer=prefer, time_step=timing.time_step))
+            case = the_case(find_cases(export, prefer=prefer, time_step=protocol.time_step))
             converted = stack.enter_context(staged_case(case)).nifti
         except InputError as error:
             refusal = refusal or error  # an original that does not convert may be why the twin was taken

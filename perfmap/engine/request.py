@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import perfmap
-from perfmap.engine.cases import Timing
+from perfmap.engine.cases import Protocol
 from perfmap.engine.device import choose_device
 from perfmap.engine.predict import PredictConfig
 from perfmap.errors import InputError
@@ -25,7 +25,7 @@ def request_of(
     card: ModelCard,
     config: PredictConfig,
     *,
-    timing: Timing,
+    protocol: Protocol,
     mask_path: Path | None,
 ) -> dict[str, Any]:
     """Input, model, settings and version, each by its hash or value; no path and no name of a patient.
@@ -45,7 +45,7 @@ def request_of(
         },
         "settings": config.model_dump(mode="json", exclude={"device"}),
         "device": choose_device(config.device).type,
-        "timing": dict(vars(timing)),
+        "protocol": dict(vars(protocol)),
         "version": perfmap.__version__,
     }
 

@@ -86,8 +86,8 @@ def kept_subjects(folder: Path, config: TrainConfig) -> list[Path]:
     Raises
     ------
     ConfigError
-        If `folder` holds no run, or one that kept none, whose network reads other inputs than that of `config`, or
-        which drew the very subjects that this one will draw.
+        If `folder` holds no run, or one that kept none, whose network reads other inputs than that of `config`, whose
+        subjects have another number of slices, or which drew the very subjects that this one will draw.
     """
     try:
         before = TrainConfig.model_validate_json((folder / CONFIG).read_text("utf-8"))
@@ -99,6 +99,10 @@ def kept_subjects(folder: Path, config: TrainConfig) -> list[Path]:
     for is_so, what in (
         (not files, "that kept no simulated subjects"),
         (before.inputs != config.inputs, "whose network reads other inputs"),
+        (
+            before.slices_per_subject != config.slices_per_subject,
+            f"with {before.slices_per_subject} slices a subject, wanted {config.slices_per_subject}",
+        ),
         (before.seed == config.seed, f"of the same seed, {config.seed}, and so of the same subjects"),
     ):
         if is_so:

@@ -10,7 +10,7 @@ from torch import nn
 from perfmap.engine.train_config import default_inputs, network_arguments
 from perfmap.models import build_network
 from perfmap.models.card import InputContract
-from perfmap.preprocess.features import MAPS, context_length
+from perfmap.preprocess.features import channel_maps, context_length
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def count_multiply_adds(network: nn.Module, inputs: InputContract) -> int:
     device = next(network.parameters()).device
     training = network.training
     network.eval()
-    n_maps = len(MAPS) if inputs.features == "curves+maps" else 0
+    n_maps = len(channel_maps(inputs))
     channels = torch.ones(1, inputs.n_times + n_maps, inputs.matrix, inputs.matrix, device=device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(channels, torch.ones(1, context_length(inputs), device=device))

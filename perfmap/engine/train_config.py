@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from perfmap.models.card import InputContract
-from perfmap.preprocess.features import context_length
+from perfmap.preprocess.features import channel_maps, context_length
 
 SIMULATOR = "simulator"
 
@@ -111,7 +111,13 @@ def default_inputs(architecture: str) -> InputContract:
     """What a network reads if nobody says otherwise: the paper's networks curves alone, `voxel-unet` the maps too."""
     if architecture == "voxel-unet":
         return InputContract(
-            n_times=40, before_arrival=7.5, features="curves+maps", reference_curve=True, native_from=1.4
+            n_times=40,
+            before_arrival=7.5,
+            features="curves+maps",
+            reference_curve=True,
+            reference_fit=True,
+            t1_weighting=True,
+            native_from=1.4,
         )
     return InputContract()
 
@@ -119,6 +125,8 @@ def default_inputs(architecture: str) -> InputContract:
 def network_arguments(inputs: InputContract) -> dict[str, int]:
     """Keyword arguments of a network's class that follow from what it reads."""
     arguments = {"n_times": inputs.n_times}
-    if inputs.reference_curve:
+    if inputs.reference_curve or inputs.t1_weighting:
         arguments["n_scalars"] = context_length(inputs) - inputs.n_times
+    if inputs.reference_fit:
+        arguments["n_maps"] = len(channel_maps(inputs))
     return arguments

@@ -20,12 +20,10 @@ _TOLERANCE = 1e-3  # of a limit: times come rounded
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What a sidecar says of an acquisition beyond its times; None where it says nothing usable.
+    """What a sidecar says of an acquisition beyond what the series knows; None where it says nothing usable.
 
     Attributes
     ----------
-    field_strength : float or None
-        T.
     spin_echo : bool or None
     child : bool or None
         Younger than 18 years. The age itself is not kept.
@@ -35,7 +33,6 @@ class Acquisition:
         The source images were compressed with loss.
     """
 
-    field_strength: float | None = None
     spin_echo: bool | None = None
     child: bool | None = None
     blood_pool_agent: bool | None = None
@@ -44,11 +41,8 @@ class Acquisition:
 
 def acquisition_of(sidecar: Mapping[str, Any]) -> Acquisition:
     """Read an acquisition from a sidecar in the keys of BIDS and dcm2niix; whatever makes no sense is not known."""
-    field = sidecar.get("MagneticFieldStrength")
-    known = isinstance(field, int | float) and not isinstance(field, bool) and 0 < field < 30
     agent = _text(sidecar, "ContrastBolusIngredient", "ContrastBolusAgent")
     return Acquisition(
-        field_strength=float(field) if known and field is not None else None,
         spin_echo=_spin_echo(_text(sidecar, "ScanningSequence"), _text(sidecar, "PulseSequenceType")),
         child=_child(sidecar.get("PatientAge")),
         blood_pool_agent=bool(_BLOOD_POOL.search(agent)) if agent else None,
@@ -56,16 +50,13 @@ def acquisition_of(sidecar: Mapping[str, Any]) -> Acquisition:
     )
 
 
-def training_distance(
-    prepared: Prepared, card: ModelCard, acquisition: Acquisition
-) -> tuple[float, tuple[str, ...]] | None:
+def training_distance(prepared: Prepared, card: ModelCard) -> tuple[float, tuple[str, ...]] | None:
     """Distance of a series from the training distribution of the network, but for the echo time.
 
     Parameters
     ----------
     prepared : Prepared
     card : ModelCard
-    acquisition : Acquisition
 
     Returns
     -------
@@ -91,7 +82,7 @@ def training_distance(
         ("time step", series.time_step, step.low, 2 * step.high, "s"),
         ("repetition time", series.repetition_time, step.low, step.high, "s"),
         ("number of volumes", float(series.n_times), prior["n_times"].low, prior["n_times"].high, ""),
-        ("field strength", acquisition.field_strength, 1.5, 3.0, "T"),
+        ("field strength", series.field_strength, 1.5, 3.0, "T"),
         ("field of view over 128", max(scaled, default=None), *_IN_PLANE, "mm"),
     ]
     distance, outside = 0.0, []

@@ -23,7 +23,7 @@ from perfmap.io.dicom_check import agrees, expected_affine, index_map, onto_itse
 from perfmap.io.dicom_files import ExportFile
 from perfmap.io.dicom_frames import ENHANCED_MR, LEGACY_ENHANCED_MR
 from perfmap.io.dicom_pixels import Undecodable, read_pixels
-from perfmap.io.dicom_scan import ScannedSeries
+from perfmap.io.dicom_scan import CONTRAST, ScannedSeries
 from perfmap.io.dicom_source import LPS_TO_RAS, DicomSource, Kind, SliceSource
 from perfmap.io.dicom_stack import Arranged
 from perfmap.io.dicom_time import TimeAxis
@@ -121,6 +121,9 @@ def convert(
             "RepetitionTime": axis.time_step,
             "RepetitionTimeExcitation": axis.repetition_time,
             **({"EchoTime": echo_time} if echo_time else {}),
+            **{
+                key: series[0].header[key] for key in CONTRAST if series[0].header[key] and key not in sidecar
+            },
             **_facts(series[0], lossy=lossy),
             "Notes": list(notes),
         },

@@ -20,6 +20,9 @@ from perfmap.io.dicom_frames import MR_CLASSES, Frame, b_value_of, encoding_of, 
 from perfmap.io.dicom_header import NotDicom, read_header
 from perfmap.io.dicom_values import integer, number, text
 
+CONTRAST = ("FlipAngle", "MagneticFieldStrength")
+"""What tells how much T1 the images hold, degrees and T; sidecars have the same names for them."""
+
 
 @dataclass
 class ScannedSeries:
@@ -180,13 +183,15 @@ def _new_series(data: Dataset, uid: str, sop_class: str) -> ScannedSeries:
     }
     for name in ("SeriesNumber", "SamplesPerPixel", "NumberOfTemporalPositions", "ImagesInAcquisition"):
         header[name] = integer(data, name)
-    for name in ("RepetitionTime", "TemporalResolution", "AcquisitionDuration"):
+    for name in ("RepetitionTime", "TemporalResolution", "AcquisitionDuration", *CONTRAST):
         header[name] = number(data, name)
     header["encoding"] = encoding_of(data)
     shared = (data.get("SharedFunctionalGroupsSequence") or [None])[0]
-    if shared is not None and header["RepetitionTime"] is None:
+    if shared is not None:
         timing = (shared.get("MRTimingAndRelatedParametersSequence") or [None])[0]
-        header["RepetitionTime"] = number(timing, "RepetitionTime")
+        for name in ("RepetitionTime", "FlipAngle"):
+            if header[name] is None:
+                header[name] = number(timing, name)
     return ScannedSeries(
         study_uid=text(data, "StudyInstanceUID"),
         series_uid=uid,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from perfmap.errors import InputError, PerfmapWarning
+from perfmap.io.contrast_settings import FIELD_STRENGTH, FLIP_ANGLE, resolve_setting
 from perfmap.io.files import atomic_output
 from perfmap.io.nifti_header import (
     RAS,
@@ -42,6 +43,8 @@ def read_series(
     time_step: float | None = None,
     repetition_time: float | None = None,
     echo_time: float | None = None,
+    flip_angle: float | None = None,
+    field_strength: float | None = None,
 ) -> Series:
     """Read a DSC series and turn it to RAS+, seconds and float32.
 
@@ -51,6 +54,8 @@ def read_series(
         A NIfTI file, ``.nii`` or ``.nii.gz``; a sidecar of the same stem is read with it.
     time_step, repetition_time, echo_time : float, optional
         Times in s that win over header and sidecar; the rules stand in `perfmap.io.time_axis`.
+    flip_angle, field_strength : float, optional
+        Degrees and T that win over the sidecar, see `perfmap.io.contrast_settings`.
 
     Returns
     -------
@@ -81,17 +86,20 @@ def read_series(
                 f"{path} has {shape[3]} volumes, wanted at least {MIN_VOLUMES}; is it the DSC series?"
             )
         geometry = geometry_of(header, path)
+        sidecar = read_sidecar(path)
         timing = resolve_timing(
-            read_sidecar(path),
+            sidecar,
             header_step=float(header["pixdim"][4]),
             header_unit=header.get_xyzt_units()[1],
             time_step=time_step,
             repetition_time=repetition_time,
             echo_time=echo_time,
         )
+        flip, flip_notes = resolve_setting(sidecar, FLIP_ANGLE, option=flip_angle)
+        field, field_notes = resolve_setting(sidecar, FIELD_STRENGTH, option=field_strength)
         signal = _read_volumes(stream, header, path, orientation=geometry.grid.orientation, dtype=np.float32)
     signal, lost = _without_empty(signal, path)
-    notes = (*geometry.notes, *timing.notes, *lost)
+    notes = (*geometry.notes, *timing.notes, *flip_notes, *field_notes, *lost)
     for note in notes:
         warnings.warn(f"{path.name}: {note}", PerfmapWarning, stacklevel=2)
     return Series(
@@ -100,6 +108,8 @@ def read_series(
         time_step=timing.time_step,
         repetition_time=timing.repetition_time,
         echo_time=timing.echo_time,
+        flip_angle=flip,
+        field_strength=field,
         grid=geometry.grid,
         notes=notes,
     )

@@ -21,6 +21,7 @@ from perfmap.series import Series
 SUFFIX = ".npz"
 _LARGEST = 32767
 _TIMES = ("time_step", "repetition_time", "echo_time")
+_SETTINGS = ("flip_angle", "field_strength")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def write_patient(
         "labels": np.asarray(labels, dtype=np.uint8),
         "regime": np.asarray(regime),
         "record": np.asarray(record),
-        **{name: np.asarray(getattr(series, name) or np.nan) for name in _TIMES},
+        **{name: np.asarray(getattr(series, name) or np.nan) for name in (*_TIMES, *_SETTINGS)},
     }
     for name, array in maps.items():
         scale = max(float(np.abs(array).max()), 1e-6) / _LARGEST
@@ -118,12 +119,16 @@ def read_patient(path: Path, *, maps: Sequence[str] | None = None) -> PatientFil
             if missing:
                 raise InputError(f"{path} holds no map {', '.join(missing)}, only {', '.join(found)}")
             step, repetition, echo = (float(content[name]) for name in _TIMES)
+            # Files of earlier versions do not hold the settings.
+            flip, field = (float(content[name]) if name in content else np.nan for name in _SETTINGS)
             series = Series(
                 signal=content["signal"].astype(np.float32),
                 affine=content["affine"],
                 time_step=step,
                 repetition_time=repetition,
                 echo_time=echo if np.isfinite(echo) else None,
+                flip_angle=flip if np.isfinite(flip) else None,
+                field_strength=field if np.isfinite(field) else None,
             )
             return PatientFile(
                 series=series,

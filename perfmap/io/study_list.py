@@ -11,8 +11,9 @@ from pathlib import Path
 from perfmap.errors import InputError
 from perfmap.io.files import atomic_output
 
-COLUMNS = ("case", "series", "mask", "time_step", "repetition_time", "echo_time")
-_TIMES = COLUMNS[3:]
+PROTOCOL = ("time_step", "repetition_time", "echo_time", "flip_angle", "field_strength")
+"""Columns of numbers: s, degrees, T."""
+COLUMNS = ("case", "series", "mask", *PROTOCOL)
 _OTHER_NAMES = {"patient": "case", "name": "case", "input": "series", "path": "series"}
 
 
@@ -23,8 +24,8 @@ def read_study_list(path: Path) -> list[dict[str, str]]:
     ----------
     path : Path
         CSV with a header line. Column ``series`` (or ``input``, ``path``) is wanted; ``case`` (or ``patient``,
-        ``name``), ``mask`` and the times ``time_step``, ``repetition_time``, ``echo_time`` (s) may be there; other
-        columns are passed over. Paths are relative to the list's own folder.
+        ``name``), ``mask`` and the numbers of `PROTOCOL` may be there; other columns are passed over. Paths are
+        relative to the list's own folder.
 
     Returns
     -------
@@ -34,7 +35,7 @@ def read_study_list(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        If the list cannot be read, has no line or no such column, or a time is no positive number.
+        If the list cannot be read, has no line or no such column, or one of the protocol's numbers is not positive.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -51,8 +52,8 @@ def read_study_list(path: Path) -> list[dict[str, str]]:
         entry = _known_columns(line)
         if not entry["series"]:
             raise InputError(f"{path}, line {number}: no value in column 'series'; give a path a line")
-        for name in _TIMES:
-            _check_time(entry[name], f"{path}, line {number}: {name}")
+        for name in PROTOCOL:
+            _check_number(entry[name], f"{path}, line {number}: {name}")
         for name in ("series", "mask"):
             if entry[name]:
                 entry[name] = str(path.parent / entry[name])
@@ -91,10 +92,10 @@ def _known_columns(line: Mapping[str | None, str | None]) -> dict[str, str]:
     return entry
 
 
-def _check_time(text: str, what: str) -> None:
+def _check_number(text: str, what: str) -> None:
     try:
         good = not text or (math.isfinite(float(text)) and float(text) > 0)
     except ValueError:
         good = False
     if not good:
-        raise InputError(f"{what} is {text!r}, wanted a positive number of seconds")
+        raise InputError(f"{what} is {text!r}, wanted a positive number")

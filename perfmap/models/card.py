@@ -43,6 +43,10 @@ class InputContract(_Frozen):
         follows the validity of the time points; see `perfmap.preprocess.features`.
     reference_curve : bool
         With ``curves+maps``: the mean curve of tissue that does not leak follows the protocol.
+    reference_fit : bool
+        With ``curves+maps``: what `perfmap.physics.reference_fit` finds follows the maps as channels.
+    t1_weighting : bool
+        With ``curves+maps``: what flip angle and field strength say of T1 comes last in the context.
     native_from : float or None
         Slices whose pixels are at least this long, mm, keep their own matrix (up to 256); finer ones are brought to
         `matrix`. None: all are.
@@ -58,6 +62,8 @@ class InputContract(_Frozen):
     training_max: float | None = Field(default=None, gt=0)
     features: Literal["curves", "curves+maps"] = "curves"
     reference_curve: bool = False
+    reference_fit: bool = False
+    t1_weighting: bool = False
     native_from: float | None = Field(default=None, gt=0)
 
     @property
@@ -72,9 +78,12 @@ class InputContract(_Frozen):
         return self
 
     @model_validator(mode="after")
-    def _reference_curve_belongs_to_the_maps(self) -> InputContract:
-        if self.reference_curve and (self.features != "curves+maps" or self.normalisation != "log-ratio"):
-            raise ValueError("reference_curve is read beside the maps: features 'curves+maps', 'log-ratio'")
+    def _these_belong_to_the_maps(self) -> InputContract:
+        beside = [
+            name for name in ("reference_curve", "reference_fit", "t1_weighting") if getattr(self, name)
+        ]
+        if beside and (self.features != "curves+maps" or self.normalisation != "log-ratio"):
+            raise ValueError(f"{beside[0]} is read beside the maps: features 'curves+maps', 'log-ratio'")
         return self
 
 

@@ -58,7 +58,8 @@ class VoxelUNet(nn.Module):
         Time points of the curves.
     n_maps, n_scalars : int
         Channels behind the curves, the first of which is the first-pass map; numbers behind the validity: the
-        protocol and, as far as the network reads it, the mean curve of tissue that does not leak.
+        protocol and, as far as the network reads them, the mean curve of tissue that does not leak and what is known
+        of T1.
     n_hidden : int
         Width of the temporal encoder.
     widths : sequence of int
@@ -79,7 +80,7 @@ class VoxelUNet(nn.Module):
         n_times: int = 40,
         n_maps: int = 8,
         n_scalars: int = 7,
-        n_hidden: int = 128,
+        n_hidden: int = 160,
         widths: Sequence[int] = (24, 48, 96, 128),
         blocks_down: Sequence[int] | None = None,
         blocks_up: Sequence[int] | None = None,

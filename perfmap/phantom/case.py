@@ -259,6 +259,8 @@ def series_of(simulated: SimulatedCase) -> Series:
         time_step=simulated.time_step,
         repetition_time=simulated.repetition_time,
         echo_time=simulated.echo_time,
+        flip_angle=simulated.case.acquisition.flip_angle,
+        field_strength=simulated.case.acquisition.field_strength,
     )
 
 

@@ -22,7 +22,14 @@ from perfmap.physics.bolus import (
     mend_spikes,
     notes_of_spikes,
 )
-from perfmap.preprocess.features import feature_maps, leakage_reference, protocol_scalars, sample_voxels
+from perfmap.preprocess.features import (
+    feature_maps,
+    fit_functionals,
+    leakage_reference,
+    protocol_scalars,
+    sample_voxels,
+    t1_scalars,
+)
 from perfmap.preprocess.mask import brain_mask
 from perfmap.preprocess.normalize import normalise, series_scale
 from perfmap.preprocess.resample import to_matrix
@@ -69,9 +76,11 @@ class Prepared:
     time_mapping : TimeMapping
     context : ndarray, float32, shape (`perfmap.preprocess.features.context_length`,)
         What a network is told of the series as a whole: which grid points were measured, and where it wants them the
-        protocol and the mean curve of tissue that does not leak (zeros where none is found).
+        protocol, the mean curve of tissue that does not leak (zeros where none is found), and what is known of T1.
     leakage_reference : ndarray, shape (t,), or None
         Mean curve of tissue that does not leak, where the network wants the leakage-corrected map.
+    functionals : ndarray, shape (t, len(FIT_MAPS)), or None
+        From `fit_functionals`, where the network wants them.
     axis : int
         Slice axis.
     notes : tuple of str
@@ -89,6 +98,7 @@ class Prepared:
     time_mapping: TimeMapping
     context: FloatArray
     leakage_reference: NDArray[np.float64] | None
+    functionals: NDArray[np.float64] | None
     axis: int
     notes: tuple[str, ...]
 
@@ -159,18 +169,22 @@ def prepare_series(
         n_unsteady=bolus.n_unsteady,
     )
     scale = series_scale(first_pass, usable)
-    context, reference = time_mapping.valid, None
+    context, reference, functionals = time_mapping.valid, None, None
     if inputs.features == "curves+maps":
         notes += notes_of_spikes(bolus)  # other networks read the curves as they are
         context = np.concatenate([context, protocol_scalars(series, bolus, scale=scale)])
         sample = mend_spikes(log_ratio(curves_of(series.signal, sample_voxels(usable)), bolus), bolus)
         reference = leakage_reference(sample, bolus, time_step=series.time_step)
+        if inputs.reference_fit:
+            functionals = fit_functionals(sample, reference, bolus, time_step=series.time_step)
     if inputs.reference_curve:
         curve_of_tissue = np.zeros(series.n_times) if reference is None else reference
         gridded = time_mapping(curve_of_tissue[None])
         context = np.concatenate(
             [context, normalise(gridded, np.zeros(1, dtype=np.float32), inputs, scale=scale)[0]]
         )
+    if inputs.t1_weighting:
+        context = np.concatenate([context, t1_scalars(series)])
     if not inputs.scale_invariant:
         notes.append(
             "this model reads intensities divided by the largest of its training data: "
@@ -188,6 +202,7 @@ def prepare_series(
         time_mapping=time_mapping,
         context=context,
         leakage_reference=reference,
+        functionals=functionals,
         axis=axis,
         notes=tuple(notes),
     )
@@ -220,6 +235,7 @@ def network_slice(prepared: Prepared, k: int) -> tuple[FloatArray, FloatArray]:
                 time_step=prepared.series.time_step,
                 scale=prepared.scale,
                 brightness=prepared.brightness,
+                functionals=prepared.functionals,
             )
         )
         ratio = mend_spikes(ratio, bolus)

@@ -334,7 +334,7 @@ def test_unknown_or_damaged_model_is_exit_6(
 
 
 @pytest.mark.parametrize("number", ["9" * 400, "1e999", "-" + "9" * 400])
-@pytest.mark.parametrize("key", ["EchoTime", "RepetitionTimeExcitation"])
+@pytest.mark.parametrize("key", ["EchoTime", "RepetitionTimeExcitation", "FlipAngle"])
 def test_number_beyond_all_floats_in_a_sidecar_is_passed_over(
     place: Path, predict: Callable[..., int], key: str, number: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -346,6 +346,20 @@ def test_number_beyond_all_floats_in_a_sidecar_is_passed_over(
 @pytest.mark.parametrize("option", ["1e-45", "1e-3", "0.04"])
 def test_interval_that_is_none(place: Path, refused: Callable[..., str], option: str) -> None:
     assert "--time-step" in refused(place / "dsc.nii.gz", f"--time-step={option}")
+
+
+@pytest.mark.parametrize("option", ["--flip-angle=0", "--flip-angle=270", "--field-strength=3000"])
+def test_protocol_that_is_none(place: Path, refused: Callable[..., str], option: str) -> None:
+    assert option.partition("=")[0] in refused(place / "dsc.nii.gz", option)
+
+
+def test_protocol_that_is_told_or_read_stands_in_the_sidecar(
+    place: Path, predict: Callable[..., int]
+) -> None:
+    (place / "dsc.json").write_text(json.dumps({"FlipAngle": 90, "MagneticFieldStrength": 1.5}))
+    assert predict(place / "dsc.nii.gz", place / "map.nii.gz", "--flip-angle=35") == 0
+    found = json.loads((place / "map.json").read_text())["Input"]
+    assert (found["flip_angle_deg"], found["field_strength_t"]) == (35.0, 1.5)
 
 
 @pytest.mark.parametrize("code", [219, -3])

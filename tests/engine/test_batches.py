@@ -6,7 +6,8 @@ import torch
 
 from perfmap.engine.batches import Batch, batches, scramble, to_tensors
 from perfmap.engine.dataset import Stack
-from perfmap.engine.train_config import TrainConfig
+from perfmap.engine.train_config import TrainConfig, default_inputs
+from perfmap.preprocess.features import SCALARS, T1_SCALARS, channel_maps, context_length
 
 
 def one_slice() -> Batch:
@@ -55,6 +56,34 @@ def test_pieces_at_the_edge_of_the_brain_stay() -> None:
     assert torch.equal(moved.inside, batch.inside)
     assert torch.equal(moved.target[:, :8], batch.target[:, :8])
     assert not torch.equal(moved.target[:, 8:12], batch.target[:, 8:12])
+
+
+def test_now_and_then_training_does_without_echo_time_or_flip_angle_and_field() -> None:
+    inputs = default_inputs("voxel-unet")
+    config = TrainConfig(name="x", architecture="voxel-unet", inputs=inputs)
+    edge = np.ones((1, 8, 8), dtype=np.float16)
+    n_channels = inputs.n_times + len(channel_maps(inputs))
+    stack = Stack(
+        curves=edge[:, None].repeat(n_channels, axis=1),
+        valid=np.full(context_length(inputs), 0.5, dtype=np.float32),
+        target=edge,
+        coverage=edge,
+        tissue=edge > 0,
+        lesion=edge < 0,
+        white=edge > 0,
+        white_level=1.0,
+    )
+    rng = np.random.default_rng(0)
+    told = np.stack([to_tensors(stack, np.array([0]), config, rng).context[0].numpy() for _ in range(400)])
+    echo = told[:, [inputs.n_times + SCALARS.index(name) for name in ("echo_time", "echo_time_known")]]
+    t1 = told[:, -len(T1_SCALARS) :]
+    for numbers in (echo, t1):
+        known = numbers.all(axis=1)
+        assert (known | ~numbers.any(axis=1)).all()  # all of them or none
+        assert known.mean() == pytest.approx(0.85, abs=0.06)
+    assert (echo.all(axis=1) != t1.all(axis=1)).any()
+    assert (stack.valid == 0.5).all()
+    assert to_tensors(stack, np.array([0]), config).context[0, -1] == 0.5  # validation is told everything
 
 
 def test_training_scrambles_the_share_that_it_is_told() -> None:

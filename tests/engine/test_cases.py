@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from perfmap.engine.cases import Timing, as_study_list, discover, is_single
+from perfmap.engine.cases import Protocol, as_study_list, discover, is_single
 from perfmap.errors import ConfigError, InputError
 from perfmap.io.study_list import write_study_list
 
@@ -82,7 +82,8 @@ def test_a_frozen_list_gives_the_same_cases_from_anywhere(tmp_path: Path) -> Non
 
 def test_a_study_list_brings_mask_and_times_of_each_case(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(
-        "patient,series,mask,time_step,remark\nx,a/dsc.nii.gz,a/brain.nii.gz,1.5,late\ny,b/dsc.nii.gz,,,\n"
+        "patient,series,mask,time_step,flip_angle,remark\n"
+        "x,a/dsc.nii.gz,a/brain.nii.gz,1.5,35,late\ny,b/dsc.nii.gz,,,,\n"
     )
     first, second = discover(tmp_path / "list.csv").cases
     assert (first.name, first.path, first.mask) == (
@@ -90,8 +91,9 @@ def test_a_study_list_brings_mask_and_times_of_each_case(tmp_path: Path) -> None
         tmp_path / "a/dsc.nii.gz",
         tmp_path / "a/brain.nii.gz",
     )
-    assert first.timing.over(Timing(time_step=2.0, echo_time=0.03)) == Timing(1.5, None, 0.03)
-    assert second.timing == Timing()
+    of_all = Protocol(time_step=2.0, echo_time=0.03, flip_angle=90.0)
+    assert first.protocol.over(of_all) == Protocol(1.5, None, 0.03, flip_angle=35.0)
+    assert second.protocol == Protocol()
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,14 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_file_from_before_the_settings_were_kept_is_read_without_them(packed: Path, tmp_path: Path) -> None:
+    with np.load(packed / "patient-0000.npz") as content:
+        kept = {name: content[name] for name in content.files if name not in ("flip_angle", "field_strength")}
+    np.savez(tmp_path / "earlier.npz", **kept)
+    series = read_patient(tmp_path / "earlier.npz", maps=()).series
+    assert (series.flip_angle, series.field_strength) == (None, None)
+
+
 def test_one_file_a_patient_holds_what_the_folder_holds(cohort: Path, packed: Path) -> None:
     content = read_patient(packed / "patient-0000.npz")
     series = read_series(cohort / "patient-0000" / "dsc.nii.gz")
@@ -63,6 +71,9 @@ def test_one_file_a_patient_holds_what_the_folder_holds(cohort: Path, packed: Pa
     np.testing.assert_allclose(content.series.affine, series.affine, atol=1e-4)
     assert content.series.time_step == pytest.approx(series.time_step)
     assert content.series.echo_time == pytest.approx(0.030)
+    settings = (series.flip_angle, series.field_strength)
+    assert (content.series.flip_angle, content.series.field_strength) == settings
+    assert None not in settings
     for name, array in content.maps.items():
         wanted = read_volume(cohort / "patient-0000" / f"truth_{name}.nii.gz", like=series).array
         assert np.abs(array - wanted).max() <= wanted.max() / 32767

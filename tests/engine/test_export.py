@@ -17,6 +17,7 @@ from perfmap.engine.training_range import acquisition_of
 from perfmap.errors import InputError
 from perfmap.io.dicom_check import onto_itself
 from perfmap.io.dicom_pixels import Undecodable
+from perfmap.io.nifti import read_series
 from perfmap.io.sidecar import read_json, write_json
 from perfmap.models.checkpoint import load_checkpoint
 from tests.dicom_factory import (
@@ -83,6 +84,11 @@ def test_map_of_a_motion_corrected_twin_can_be_made_again(tmp_path: Path, dsc: n
     done = predict_file(result.nifti, tmp_path / "map.nii.gz", load_checkpoint(model), PredictConfig())
     write_json(done.manifest, tmp_path / "manifest.json")
     assert reproduce(tmp_path / "manifest.json", input_path=tmp_path / "in", model=str(model)).same
+    manifest = read_json(tmp_path / "manifest.json")
+    manifest["request"]["timing"] = manifest["request"].pop("protocol")
+    write_json(manifest, tmp_path / "earlier.json")
+    with pytest.raises(InputError, match="written by an earlier state"):
+        reproduce(tmp_path / "earlier.json", input_path=tmp_path / "in", model=str(model))
 
 
 def test_names_are_pseudonyms_unless_asked_for(tmp_path: Path, dsc: np.ndarray) -> None:
@@ -269,6 +275,8 @@ def test_facts_for_the_quality_gate_travel_with_the_series(tmp_path: Path, dsc: 
     result = stage(the_case(find_cases(tmp_path / "in")), tmp_path / "out")
     facts = acquisition_of(read_json(result.sidecar))
     assert (facts.lossy, facts.child, facts.blood_pool_agent) == (True, True, True)
+    series = read_series(result.nifti)
+    assert (series.flip_angle, series.field_strength) == (90.0, 3.0)
     assert result.source.lossy
 
 

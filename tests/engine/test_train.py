@@ -300,9 +300,10 @@ def test_a_cohort_may_be_called_simulator(
 def test_options_of_the_simulator_are_refused_beside_data(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--subjects", "3", "--workers", "2", "-o", str(tmp_path / "run")]
+    given = ["--subjects", "3", "--slices-per-subject", "2", "--workers", "2", "-o", str(tmp_path / "run")]
     assert run(["train", str(cohort), *given]) == 2
-    assert "--subjects and --workers would shape a training on the simulator" in capsys.readouterr().err
+    said = "--subjects and --slices-per-subject and --workers would shape a training on the simulator"
+    assert said in capsys.readouterr().err
 
 
 def test_an_own_network_does_not_carry_the_name_of_a_shipped_one(cohort: Path, tmp_path: Path) -> None:
@@ -631,5 +632,7 @@ def test_a_folder_that_has_nothing_to_be_seen_again_is_refused(tmp_path: Path) -
     assert len(kept_subjects(tmp_path, config)) == 1
     with pytest.raises(ConfigError, match="reads other inputs"):
         kept_subjects(tmp_path, config.model_copy(update={"inputs": InputContract()}))
+    with pytest.raises(ConfigError, match="slices a subject, wanted 5"):
+        kept_subjects(tmp_path, config.model_copy(update={"slices_per_subject": 5}))
     with pytest.raises(ConfigError, match="of the same seed, 0"):
         kept_subjects(tmp_path, earlier)

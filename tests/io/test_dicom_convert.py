@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -25,6 +26,7 @@ from perfmap.io.dicom_scan import scan_export
 from perfmap.io.dicom_source import LPS_TO_RAS
 from perfmap.io.dicom_stack import arrange, stacks_of
 from perfmap.io.dicom_time import measure_time_axis
+from perfmap.io.nifti import read_series
 from perfmap.io.sidecar import read_json
 from tests.dicom_factory import (
     SECRETS,
@@ -168,6 +170,16 @@ def test_series_of_its_own_for_each_volume(tmp_path: Path) -> None:
     result = converted(tmp_path)
     assert_true(result, truth)
     assert len(result.source.series_instance_uids) == 20
+
+
+@pytest.mark.parametrize("write", [write_classic, write_enhanced])
+def test_flip_angle_and_field_are_told_by_the_headers_where_dcm2niix_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., None]
+) -> None:
+    write(scan(), tmp_path / "in")
+    monkeypatch.setattr(dicom_convert, "_told_by_dcm2niix", lambda path: {})
+    series = read_series(converted(tmp_path).nifti)
+    assert (series.flip_angle, series.field_strength) == (90.0, 3.0)
 
 
 def test_converted_file_that_does_not_hold_the_headers_is_never_used(

@@ -249,6 +249,20 @@ def test_times_come_from_header_and_sidecar(tmp_path: Path) -> None:
     assert read_series(path, echo_time=0.04).echo_time == 0.04
 
 
+def test_flip_angle_and_field_come_from_the_sidecar_or_are_unknown(tmp_path: Path) -> None:
+    path = save(tmp_path / "dsc.nii.gz", noise(), step=1.5)
+    series = read_series(path)
+    assert (series.flip_angle, series.field_strength) == (None, None)
+    (tmp_path / "dsc.json").write_text(json.dumps({"FlipAngle": 90, "MagneticFieldStrength": 1.5}))
+    series = read_series(path)
+    assert (series.flip_angle, series.field_strength) == (90.0, 1.5)
+    series = read_series(path, flip_angle=35.0, field_strength=3.0)
+    assert (series.flip_angle, series.field_strength) == (35.0, 3.0)
+    (tmp_path / "dsc.json").write_text(json.dumps({"FlipAngle": [90, 70]}))
+    with pytest.warns(PerfmapWarning, match="sidecar FlipAngle is"):
+        assert read_series(path).flip_angle is None
+
+
 def test_doubtful_time_is_a_warning_and_a_note(tmp_path: Path) -> None:
     path = save(tmp_path / "dsc.nii", noise(), units=("mm", "unknown"))
     with pytest.warns(PerfmapWarning, match=r"dsc\.nii: pixdim\[4\] = 1\.5 has no unit"):

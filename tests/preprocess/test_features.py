@@ -7,12 +7,24 @@ import pytest
 
 from perfmap.engine.train_config import default_inputs
 from perfmap.phantom.case import draw_case, series_of, simulate_case
-from perfmap.preprocess.features import MAPS, SCALARS, context_length, rescale, sample_voxels
+from perfmap.physics.bolus import first_pass_integral
+from perfmap.physics.reference_fit import READINGS, delayed, disperse
+from perfmap.preprocess.features import (
+    SCALARS,
+    T1_SCALARS,
+    channel_maps,
+    context_length,
+    fit_functionals,
+    rescale,
+    sample_voxels,
+    t1_scalars,
+)
 from perfmap.preprocess.normalize import REFERENCE_DURATION
 from perfmap.preprocess.pipeline import Prepared, network_slice, prepare_series, working_matrix
 from perfmap.series import Series
 
 INPUTS = default_inputs("voxel-unet")
+REFERENCE = slice(INPUTS.n_times + len(SCALARS), 2 * INPUTS.n_times + len(SCALARS))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +39,7 @@ def prepared(series: Series) -> Prepared:
 
 
 def channel(prepared: Prepared, name: str, k: int = 1) -> np.ndarray:
-    return network_slice(prepared, k)[0][INPUTS.n_times + MAPS.index(name)]
+    return network_slice(prepared, k)[0][INPUTS.n_times + channel_maps(INPUTS).index(name)]
 
 
 def test_the_first_channel_is_the_first_pass_map_over_its_scale(prepared: Prepared) -> None:
@@ -53,7 +65,7 @@ def test_tissue_that_does_not_leak_is_not_corrected(prepared: Prepared) -> None:
 def test_another_scale_afterwards_is_that_scale_from_the_start(prepared: Prepared) -> None:
     image, context = network_slice(prepared, 1)[0], prepared.context
     twice = replace(prepared, scale=2.0 * prepared.scale)
-    later, told = rescale(image, context, 0.5, n_times=INPUTS.n_times, white_matter_known=True)
+    later, told = rescale(image, context, 0.5, inputs=INPUTS, white_matter_known=True)
     outside = ~prepared.mask[..., 1]
     assert np.allclose(later, network_slice(twice, 1)[0], atol=1e-4)
     assert (later[:, outside] == 0).all()
@@ -61,14 +73,14 @@ def test_another_scale_afterwards_is_that_scale_from_the_start(prepared: Prepare
         np.log(2.0 * prepared.scale), abs=1e-5
     )
     assert told[INPUTS.n_times + SCALARS.index("white_matter_known")] == 1.0
-    reference = slice(INPUTS.n_times + len(SCALARS), None)
-    assert np.allclose(told[reference], 0.5 * context[reference])
+    assert np.allclose(told[REFERENCE], 0.5 * context[REFERENCE])
+    assert np.array_equal(told[-len(T1_SCALARS) :], context[-len(T1_SCALARS) :])
 
 
 def test_the_reference_curve_is_that_of_tissue_on_the_grid_and_in_the_curves_unit(prepared: Prepared) -> None:
     assert prepared.leakage_reference is not None
     wanted = prepared.time_mapping(prepared.leakage_reference) * REFERENCE_DURATION / prepared.scale
-    assert np.allclose(prepared.context[INPUTS.n_times + len(SCALARS) :], wanted, atol=1e-6)
+    assert np.allclose(prepared.context[REFERENCE], wanted, atol=1e-6)
     tissue = network_slice(prepared, 1)[0][: INPUTS.n_times, prepared.mask[..., 1]].mean(axis=1)
     assert np.corrcoef(wanted, tissue)[0, 1] > 0.98
 
@@ -77,7 +89,68 @@ def test_a_contract_without_the_reference_curve_is_told_the_rest(series: Series,
     without = INPUTS.model_copy(update={"reference_curve": False})
     context = prepare_series(series, without).context
     assert len(context) == context_length(without)
-    assert np.array_equal(context, prepared.context[: len(context)])
+    assert np.array_equal(context, np.delete(prepared.context, REFERENCE))
+
+
+def test_a_contract_of_an_earlier_network_reads_what_it_read(series: Series, prepared: Prepared) -> None:
+    before = INPUTS.model_copy(update={"reference_fit": False, "t1_weighting": False})
+    earlier = prepare_series(series, before)
+    assert len(earlier.context) == context_length(before)
+    assert np.array_equal(earlier.context, prepared.context[: context_length(before)])
+    channels = network_slice(earlier, 1)[0]
+    assert len(channels) == before.n_times + len(channel_maps(before))
+    assert np.array_equal(channels, network_slice(prepared, 1)[0][: len(channels)])
+
+
+def test_the_fits_read_tissue_that_does_not_leak_as_the_first_pass_does(prepared: Prepared) -> None:
+    mask = prepared.mask[..., 1]
+    first_pass = channel(prepared, "first_pass")[mask]
+    for name in ("fit_tight", "fit_middle"):
+        fitted = channel(prepared, name)[mask]
+        assert fitted.sum() / first_pass.sum() == pytest.approx(1.0, abs=0.06), name
+        assert np.corrcoef(fitted, first_pass)[0, 1] > 0.9, name
+
+
+def test_without_a_reference_the_fits_are_the_first_pass(series: Series, prepared: Prepared) -> None:
+    ratio = np.random.default_rng(0).normal(size=(5, series.n_times)).astype(np.float32)
+    weights = fit_functionals(ratio, None, prepared.bolus, time_step=series.time_step)
+    wanted = first_pass_integral(ratio, prepared.bolus, time_step=series.time_step)
+    assert np.allclose(ratio @ weights, np.stack([wanted] * 3 + [0 * wanted] * 2, axis=1), atol=1e-4)
+
+
+def test_t1_weighting_grows_with_the_flip_angle_and_is_unknown_without_it(series: Series) -> None:
+    weak, strong = (t1_scalars(replace(series, flip_angle=flip)) for flip in (30.0, 90.0))
+    assert 0 < weak[0] < strong[0]
+    # At 90° the signal is 1 − e, e = exp(−TR/T1): d ln S/d R1 = TR·e/(1 − e); grey matter at 3 T has 1.82 s.
+    rest = np.exp(-series.repetition_time / 1.82)
+    assert strong[0] == pytest.approx(series.repetition_time * rest / (1 - rest), rel=1e-5)
+    assert tuple(strong[1:]) == (1.0, 1.0, 1.0)
+    low, high = (t1_scalars(replace(series, field_strength=field)) for field in (0.5, 7.0))
+    assert (low[2], high[2]) == (-1.0, 1.0)  # beyond the training: as its nearest end
+    assert np.array_equal(t1_scalars(replace(series, flip_angle=7.0)), weak)
+
+
+@pytest.mark.parametrize("unknown", [("flip_angle",), ("field_strength",), ("flip_angle", "field_strength")])
+def test_where_flip_angle_or_field_is_not_known_nothing_is_said_of_t1(
+    series: Series, unknown: tuple[str, ...]
+) -> None:
+    told = prepare_series(replace(series, **dict.fromkeys(unknown)), INPUTS).context
+    assert not told[-len(T1_SCALARS) :].any()
+    assert prepare_series(series, INPUTS).context[-len(T1_SCALARS) :].all()
+
+
+def test_a_series_without_noise_gives_no_wilder_fits(series: Series, prepared: Prepared) -> None:
+    """Dispersed copies of the reference are not all that tissue does: the fit must not trust them to the last digit."""
+    reference, step = prepared.leakage_reference, series.time_step
+    assert reference is not None
+    level = float(first_pass_integral(reference, prepared.bolus, time_step=step))
+    for tau in (3.0, 6.0, 12.0):
+        slow = delayed(disperse(reference, time_step=step, tau=tau), time_step=step, delay=2.0)
+        still = np.tile(slow, (4, 1)).astype(np.float32)
+        still[:, prepared.bolus.baseline] = 0.0
+        weights = fit_functionals(still, reference, prepared.bolus, time_step=step)
+        found = slow @ weights[:, : len(READINGS)] / level
+        assert np.abs(found - 1.0).max() < 0.3, (tau, found)
 
 
 def test_what_is_not_known_is_said_to_be_unknown(series: Series, prepared: Prepared) -> None:
