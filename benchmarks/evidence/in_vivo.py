@@ -21,7 +21,7 @@ TITLE = "A real slice"
 FIGURES = (
     Figure("spearman", "Spearman's ρ with the first-pass integral, normal tissue", ".3f", least=0.95),
     Figure("noise", "within-voxel CV under added noise over that of the integral", ".2f", most=0.5,
-           aim=" while *Resolution* holds"),
+           aim=" while *Resolution* holds", holding="Resolution"),
     Figure("cv", "within-voxel CV under added noise, %", ".0f"),
 )  # fmt: skip
 INTRO = """One slice of one volunteer or patient (TR 2 s), through the cerebellum; no reference CBV exists. *Normal

@@ -9,6 +9,8 @@ from types import ModuleType
 from benchmarks.evidence.methods import CHEATS
 from benchmarks.evidence.run import Figure, Result, Run, Table
 
+Groups = Sequence[tuple[ModuleType, Result]]
+
 HEAD = """# Evidence
 
 Made by `make evidence` from the shipped weights; nothing on this page is written by hand.{mode}
@@ -27,7 +29,7 @@ Research use only. All of it is simulated, but for the row of the real slice: fi
 """
 
 
-def page_of(groups: Sequence[tuple[ModuleType, Result]], run: Run, *, missing: Sequence[ModuleType]) -> str:
+def page_of(groups: Groups, run: Run, *, missing: Sequence[ModuleType]) -> str:
     """The whole page as Markdown; `missing` are the groups that were never run."""
     quick = [module.TITLE for module, result in groups if result.quick]
     part = [
@@ -49,11 +51,11 @@ def page_of(groups: Sequence[tuple[ModuleType, Result]], run: Run, *, missing: S
     ]
     parts.append(summary(groups, run))
     parts.append(caught(groups))
-    parts += [section(module, result, run) for module, result in groups]
+    parts += [section(module, result, run, groups) for module, result in groups]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def summary(groups: Sequence[tuple[ModuleType, Result]], run: Run) -> str:
+def summary(groups: Groups, run: Run) -> str:
     """Every target: the value of the default, or of the network that a group judges, and whether it is met."""
     lines = [
         "## Targets",
@@ -67,20 +69,20 @@ def summary(groups: Sequence[tuple[ModuleType, Result]], run: Run) -> str:
                 continue
             judged = getattr(module, "JUDGED", run.default)
             value = _value(result, judged, figure)
-            verdict = {True: "met", False: "**missed**", None: "–"}[figure.met(value)]
+            verdict = {True: "met", False: "**missed**", None: "–"}[met(figure, result, judged, groups)]
             if value is None and not result.figures:
                 verdict = result.notes[0].split(":")[0].lower()
-            others = [cell(_value(result, m, figure), figure) for m in ("first pass", "BSW", *CHEATS)]
+            others = [cell(figure, result, m, groups) for m in ("first pass", "BSW", *CHEATS)]
             whose = "" if judged == run.default else f" (`{judged}`)"
             lines.append(
-                f"| {module.TITLE} | {figure.title} | {figure.target} | {cell(value, figure, mark=False)}{whose} | "
+                f"| {module.TITLE} | {figure.title} | {figure.target} | {_number(value, figure.form)}{whose} | "
                 f"{verdict} | " + " | ".join(others) + " |"
             )
     lines += ["", "A value that misses its target has a ✗ behind it."]
     return "\n".join(lines)
 
 
-def caught(groups: Sequence[tuple[ModuleType, Result]]) -> str:
+def caught(groups: Groups) -> str:
     """Which rows catch the cheats."""
     lines = ["## The cheats", ""]
     for cheat in CHEATS:
@@ -88,7 +90,7 @@ def caught(groups: Sequence[tuple[ModuleType, Result]]) -> str:
             f"{module.TITLE} ({figure.title})"
             for module, result in groups
             for figure in module.FIGURES
-            if figure.met(_value(result, cheat, figure)) is False
+            if met(figure, result, cheat, groups) is False
         ]
         rows = len({entry.split(" (")[0] for entry in missed})
         lines.append(
@@ -97,7 +99,7 @@ def caught(groups: Sequence[tuple[ModuleType, Result]]) -> str:
     return "\n".join(lines)
 
 
-def section(module: ModuleType, result: Result, run: Run) -> str:
+def section(module: ModuleType, result: Result, run: Run, groups: Groups) -> str:
     """One group: what was done, its figures for every method, its tables, its notes."""
     lines = [f"## {module.TITLE}", "", module.INTRO, ""]
     methods = [m for m in dict.fromkeys((*run.networks, *run.ap_models, *run.methods)) if m in result.figures]
@@ -105,7 +107,7 @@ def section(module: ModuleType, result: Result, run: Run) -> str:
         lines.append("| | target | " + " | ".join(methods) + " |")
         lines.append("|---|---|" + "---|" * len(methods))
         for figure in module.FIGURES:
-            cells = [cell(_value(result, method, figure), figure) for method in methods]
+            cells = [cell(figure, result, method, groups) for method in methods]
             lines.append(f"| {figure.title} | {figure.target} | " + " | ".join(cells) + " |")
         lines.append("")
     for table in result.tables:
@@ -124,10 +126,22 @@ def _table(table: Table, run: Run) -> str:
     return "\n".join(lines)
 
 
-def cell(value: float | None, figure: Figure, *, mark: bool = True) -> str:
-    """A value in its format, with a mark where it misses the target."""
-    text = _number(value, figure.form)
-    return text + (" ✗" if mark and figure.met(value) is False else "")
+def met(figure: Figure, result: Result, method: str, groups: Groups) -> bool | None:
+    """Whether a method meets a target, with all of those that it is bound to; None where there is nothing to judge."""
+    own = figure.met(_value(result, method, figure))
+    bound = [
+        other.met(_value(found, method, other))
+        for module, found in groups
+        if figure.holding == module.TITLE
+        for other in module.FIGURES
+    ]
+    return own and False not in bound
+
+
+def cell(figure: Figure, result: Result, method: str, groups: Groups) -> str:
+    """A value in its format, with a mark where the target is missed."""
+    text = _number(_value(result, method, figure), figure.form)
+    return text + (" ✗" if met(figure, result, method, groups) is False else "")
 
 
 def _value(result: Result, method: str, figure: Figure) -> float | None:

@@ -34,6 +34,8 @@ class Figure:
         The target; both None: stated without a target.
     aim : str
         Words behind the target.
+    holding : str
+        Title of a group of whose targets a method must miss none, or it misses this one whatever its value.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Figure:
     least: float | None = None
     most: float | None = None
     aim: str = ""
+    holding: str = ""
 
     @property
     def has_target(self) -> bool:

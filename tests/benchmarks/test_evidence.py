@@ -160,6 +160,20 @@ def test_the_page_says_met_and_missed() -> None:
     assert "| ≥ 0.9 | 0.50 | **missed** |" in high
 
 
+def test_a_target_that_holds_only_with_another_row_is_missed_where_that_is() -> None:
+    steady = types.ModuleType("steady")
+    steady.TITLE, steady.INTRO = "Steady", "What was done."
+    steady.FIGURES = (Figure("cv", "steadiness", ".1f", most=0.5, holding="Row"),)
+    calm = Result({name: {"cv": 0.4} for name in ("net", "paint", "blur")})
+    both = [*groups(), (steady, calm)]
+    (line,) = [line for line in summary(both, run()).splitlines() if line.startswith("| Steady")]
+    assert "| 0.4 | **missed** |" in line  # the net misses one of the two targets of the row
+    assert line.endswith("| 0.4 ✗ | 0.4 |")  # so does `paint`, and `blur` does not
+    assert "Steady (steadiness)" in caught(both).splitlines()[2]
+    (alone,) = [line for line in summary([(steady, calm)], run()).splitlines() if line.startswith("| Steady")]
+    assert "| 0.4 | met |" in alone
+
+
 def test_a_row_that_is_meant_for_another_network_names_it() -> None:
     (module, result), *_ = groups()
     module.JUDGED = "other"
