@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from perfmap.engine.train_config import default_inputs
+from perfmap.errors import InputError
 from perfmap.phantom.case import draw_case, series_of, simulate_case
 from perfmap.physics.bolus import first_pass_integral
 from perfmap.physics.reference_fit import READINGS, delayed, disperse
@@ -137,6 +138,14 @@ def test_where_flip_angle_or_field_is_not_known_nothing_is_said_of_t1(
     told = prepare_series(replace(series, **dict.fromkeys(unknown)), INPUTS).context
     assert not told[-len(T1_SCALARS) :].any()
     assert prepare_series(series, INPUTS).context[-len(T1_SCALARS) :].all()
+
+
+@pytest.mark.parametrize("number", [0.0, -3.0, float("nan"), float("inf"), 181.0])
+def test_a_series_of_an_impossible_protocol_cannot_be_made(series: Series, number: float) -> None:
+    for name in ("flip_angle", "field_strength", "time_step"):
+        if name == "flip_angle" or number != 181.0:
+            with pytest.raises(InputError, match=f"{name} is"):
+                replace(series, **{name: number})
 
 
 def test_a_series_without_noise_gives_no_wilder_fits(series: Series, prepared: Prepared) -> None:
