@@ -37,8 +37,8 @@ _LEAST_BRAIN = 0.05
 _LEAST_WHITE, _LEAST_SHARE, _MOST_SHARE = 30, 0.05, 0.6
 _LEAST_SURE = 0.25
 """Mean probability of what a network takes for white matter, below which it knows none. In 40 simulated subjects of all
-regimes the shipped default has 0.44 at the least, 0.83 in the median; networks that were trained too shortly to know
-white matter 0.02 to 0.11."""
+regimes the default of the fifth run had 0.44 at the least, 0.83 in the median; networks that were trained too shortly
+to know white matter 0.02 to 0.11."""
 
 
 class PredictConfig(BaseModel):

@@ -48,9 +48,8 @@ _FIELDS = (1.5, 3.0)  # T, likewise
 # s, below a field in T; Stanisz 2005, doi 10.1002/mrm.20605
 _GREY_T1 = ((2.0, 1.12), (np.inf, 1.82))
 _LOWEST_NOISE = 1e-3
-_MODEL_ERROR = (
-    0.015  # of the reference's peak: how well delayed and dispersed copies of it can fit tissue at all
-)
+# Of the reference's peak: how well delayed and dispersed copies of it can fit tissue at all.
+_MODEL_ERROR = 0.015
 
 
 def leakage_reference(ratio: FloatArray, bolus: Bolus, *, time_step: float) -> NDArray[np.float64] | None:

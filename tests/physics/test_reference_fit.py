@@ -16,7 +16,7 @@ NAMES = [*READINGS, "early", "leak"]
 
 def bolus(arrival: float, width: float = 3.0) -> np.ndarray:
     late = np.maximum(TIME - arrival, 0.0)
-    return (late / width) ** 3 * np.exp(3 * (1 - late / width / 1.0)) + 0.08 * (1 - np.exp(-late / 10.0))
+    return (late / width) ** 3 * np.exp(3 * (1 - late / width)) + 0.08 * (1 - np.exp(-late / 10.0))
 
 
 REFERENCE = 0.3 * bolus(20.0)

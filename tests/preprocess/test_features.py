@@ -9,8 +9,10 @@ from perfmap.engine.train_config import default_inputs
 from perfmap.errors import InputError
 from perfmap.phantom.case import draw_case, series_of, simulate_case
 from perfmap.physics.bolus import first_pass_integral
+from perfmap.physics.leakage import cumulative_integral
 from perfmap.physics.reference_fit import READINGS, delayed, disperse
 from perfmap.preprocess.features import (
+    FIT_MAPS,
     SCALARS,
     T1_SCALARS,
     channel_maps,
@@ -146,6 +148,20 @@ def test_a_series_of_an_impossible_protocol_cannot_be_made(series: Series, numbe
         if name == "flip_angle" or number != 181.0:
             with pytest.raises(InputError, match=f"{name} is"):
                 replace(series, **{name: number})
+
+
+def test_the_leakage_channel_is_the_leakage_at_the_end_in_the_unit_of_the_curves(prepared: Prepared) -> None:
+    reference, step = prepared.leakage_reference, prepared.series.time_step
+    assert reference is not None
+    leak = 0.01 * cumulative_integral(reference, time_step=step)
+    still = np.tile(reference, (4, 1)).astype(np.float32)
+    still[:, prepared.bolus.baseline] = 0.0
+    weights = fit_functionals(still, reference, prepared.bolus, time_step=step)
+    found = dict(zip(FIT_MAPS, (2.0 * reference + leak) @ weights, strict=True))
+    level = float(first_pass_integral(reference, prepared.bolus, time_step=step))
+    assert found["fit_leaky"] == pytest.approx(2.0 * level, rel=0.05)
+    assert found["fit_leak"] == pytest.approx(leak[-1] * REFERENCE_DURATION, rel=0.1)
+    assert found["fit_early"] == pytest.approx(0.0, abs=0.1 * level)
 
 
 def test_a_series_without_noise_gives_no_wilder_fits(series: Series, prepared: Prepared) -> None:
