@@ -86,6 +86,22 @@ def limited(kind: int, soft: int) -> Iterator[None]:
         resource.setrlimit(kind, before)
 
 
+def have_blas_buffers(n: int) -> None:
+    """Let OpenBLAS have buffers for `n` threads at once: refused one, it ends the process instead of raising."""
+    matrix, meet = np.ones((800, 800)), threading.Barrier(n)
+
+    def multiply() -> None:
+        meet.wait(60)
+        for _ in range(10):
+            np.dot(matrix, matrix)
+
+    threads = [threading.Thread(target=multiply) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def test_kill_9_at_random_moments() -> None:
     run = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "kill9.py"), "--trials", "2", "--cases", "3"],
@@ -265,6 +281,7 @@ def test_where_memory_does_not_suffice_for_all_lanes_the_cases_are_done_one_by_o
     monkeypatch.setattr(door, "read_series", read_together)
     monkeypatch.setattr(batch, "memory_free", lambda: math.inf)
     run_batch(cases, undisturbed, lanes=3)  # libraries have what they allocate once for each thread
+    have_blas_buffers(3)
     refused: list[str] = []
     monkeypatch.setattr(batch_case, "memory_hint", lambda case: refused.append(case.name) or "")
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
