@@ -51,15 +51,16 @@ def errors(method: Method, stacks: list[Stack]) -> list[float]:
     regions = []
     for stack in stacks:
         batch = to_tensors(stack, np.arange(len(stack)), CONFIG)
-        error, normal, white = method(batch) - batch.target, batch.tissue & ~batch.lesion, batch.white > 0.5
+        found, normal, white = method(batch), batch.tissue & ~batch.lesion, batch.white > 0.5
+        error = found - batch.target
         squared += float((error[batch.tissue] ** 2).sum())
         reference += float((batch.target[batch.tissue] ** 2).sum())
         few = FEW_LESIONS * len(stack)
         regions.append(
             [
-                float(regional_error(error, batch.target, batch.lesion & batch.tissue, least=few)),
-                float(regional_error(error, batch.target, normal & white)),
-                float(regional_error(error, batch.target, normal & ~white)),
+                float(regional_error(found, batch.target, batch.lesion & batch.tissue, least=few)),
+                float(regional_error(found, batch.target, normal & white)),
+                float(regional_error(found, batch.target, normal & ~white)),
             ]
         )
     return [(squared / reference) ** 0.5, *np.mean(regions, axis=0).tolist()]

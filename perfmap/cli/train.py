@@ -200,6 +200,10 @@ def train(
             f"--normalisation {normalisation.value} is for networks that read intensities, and {arch} reads maps too; "
             "leave it out"
         )
+    if plain_mse and default_inputs(arch).features != "curves":
+        raise ConfigError(
+            f"--plain-mse is for networks that give a map alone; {arch} has a loss of its own, leave it out"
+        )
     try:
         config = TrainConfig(
             name=name or f"own-{arch}",  # shipped ones carry the bare names

@@ -146,12 +146,10 @@ def to_tensors(
     weight = torch.where(tissue, coverage, coverage * config.small_class_weight) * inside
     lesion = torch.from_numpy(stack.lesion[which])
     weight = torch.where(lesion, weight * config.lesion_weight, weight)
-    if config.balanced:
-        # The paper's networks are balanced everywhere; one that corrects a map must find the vessels in tissue.
-        relative = weight / (0.5 + 0.5 * target.clamp(min=0))
-        weight = (
-            torch.where(lesion, relative, weight) if config.inputs.features == "curves+maps" else relative
-        )
+    # The loss of a network that corrects a map has relative errors of its own, in lesions alone: it must find the
+    # vessels in tissue.
+    if config.balanced and config.inputs.features == "curves":
+        weight = weight / (0.5 + 0.5 * target.clamp(min=0))
     return Batch(
         torch.from_numpy(channels),
         torch.from_numpy(np.repeat(context[None], len(which), axis=0)),

@@ -19,6 +19,9 @@ SD_WEIGHT, WHITE_WEIGHT, REGION_WEIGHT = 0.1, 0.3, 2.0
 """Weights of the standard deviation, of white matter and of regional means beside the error of the map."""
 REGION_EDGES = (4, 8, 16)
 """Edges of the windows whose means are compared, pixels."""
+VOXEL_LEVEL, REGION_LEVEL = 0.5, 0.35
+"""Level of nrCBV 0, of 1 in white matter, that errors are divided by: of voxels of lesions, and (twice) of regions."""
+LEAST_LEVEL = 0.2
 FEW_LESIONS = 50.0
 """Pixels of lesion a slice, in the mean of a batch, below which their regional means weigh less."""
 FITTED_BY: Literal["quantiles"] = "quantiles"
@@ -39,34 +42,58 @@ def huber(error: Tensor, limit: Tensor) -> Tensor:
     return torch.where(size <= limit, 0.5 * error**2, limit * (size - 0.5 * limit))
 
 
-def regional_error(error: Tensor, target: Tensor, where: Tensor, *, least: float = 1.0) -> Tensor:
-    """Mean square of regional errors, over windows of several sizes.
+def relative_error(predicted: Tensor, target: Tensor, *, least: float, power: Literal[1, 2]) -> Tensor:
+    """Squared error over ``level ** power``, level = least + (1 − least) · nrCBV, least on average at the mean.
 
-    The error of a window is the mean error over 0.5 + 0.5 · its mean target m: relative where CBV is high, absolute
-    where it is low; below white matter (m < 1) over 0.2 + 0.8 m, or treatment effect and necrosis would hardly count
-    beside lesions full of blood. Windows count by the pixels in them that are of the kind. The error of a voxel is
-    mostly noise, that of a mean over a region is mostly bias: a small lesion that is pulled towards its surroundings,
-    leakage, the scale. A squared error of voxels hardly sees it; people read means.
+    Dividing a squared error by the level of the *truth* asks for too little: where nrCBV is uncertain, the low values
+    that it may have count most. The Bregman divergence whose curvature at a prediction is ``1 / level ** power`` (1:
+    Poisson, 2: Itakura–Saito) is the same for small errors, and the mean of what is possible is its minimum (Banerjee
+    2005, doi 10.1109/TIT.2005.850145). Below a level of `LEAST_LEVEL` the curvature stays as it is there.
 
     Parameters
     ----------
-    error, target : Tensor, shape (b, h, w)
+    predicted, target : Tensor, of the same shape
+        nrCBV.
+    least : float
+        Level of nrCBV 0; that of nrCBV 1 is 1.
+    power : {1, 2}
+    """
+    slope = 1.0 - least
+    level, true = least + slope * predicted, least + slope * target.clamp_min(0.0)
+    at = level.clamp_min(LEAST_LEVEL)
+    ratio = true / at
+    inside = true * ratio.log() - true + at if power == 1 else ratio - ratio.log() - 1.0
+    below = ((level - true) ** 2 - (at - true) ** 2) / (2.0 * LEAST_LEVEL**power)
+    return 2.0 * (inside + below) / slope**2
+
+
+def regional_error(predicted: Tensor, target: Tensor, where: Tensor, *, least: float = 1.0) -> Tensor:
+    """Mean square of the relative errors of regional means, over windows of several sizes.
+
+    The mean of a window is compared by `relative_error`: relative where CBV is high, absolute where there is none.
+    Windows count by the pixels in them that are of the kind. The error of a voxel is mostly noise, that of a mean over
+    a region is mostly bias: a small lesion that is pulled towards its surroundings, leakage, the scale. A squared error
+    of voxels hardly sees it; people read means.
+
+    Parameters
+    ----------
+    predicted, target : Tensor, shape (b, h, w)
     where : Tensor of bool, shape (b, h, w)
         Pixels of one kind; means are taken over them alone.
     least : float
         Number of such pixels below which the result weighs less.
     """
     kind = where.float()
-    planes = torch.stack([kind, kind * error, kind * target], dim=1)  # (b, 3, h, w)
-    total = error.new_zeros(())
+    planes = torch.stack([kind, kind * predicted, kind * target], dim=1)  # (b, 3, h, w)
+    total = predicted.new_zeros(())
     for edge in REGION_EDGES:
         pooled = functional.avg_pool2d(
             planes, edge, stride=edge // 2, ceil_mode=True, divisor_override=edge**2
         )
-        share, mean_error, mean_target = pooled.unbind(1)
-        level = (mean_target / share.clamp_min(1e-6)).clamp_min(0.0)
-        means = (mean_error / share.clamp_min(1e-6)) / torch.minimum(0.2 + 0.8 * level, 0.5 + 0.5 * level)
-        total = total + (share * means**2).sum() / share.sum().clamp_min(least / (edge // 2) ** 2)
+        share, *means = pooled.unbind(1)
+        mean, mean_target = (value / share.clamp_min(1e-6) for value in means)
+        errors = relative_error(mean, mean_target, least=REGION_LEVEL, power=2)
+        total = total + (share * errors).sum() / share.sum().clamp_min(least / (edge // 2) ** 2)
     return total / len(REGION_EDGES)
 
 
@@ -100,7 +127,8 @@ def correction_loss(
 ) -> Tensor:
     """Loss of a network that gives map, logarithm of the standard deviation of its error, and logit of white matter.
 
-    Errors of voxels and of regional means (lesions, white matter and other tissue apart) are added. The standard
+    Errors of voxels, relative in lesions, and of regional means (lesions, white matter and other tissue apart) are
+    added. The standard
     deviation is fitted to the errors as they are (`coverage_loss`); its gradient does not reach the map, or the network
     would give up the pixels that it finds hard.
 
@@ -119,15 +147,16 @@ def correction_loss(
     value, log_sd, logit = output.unbind(1)
     total = weight.sum().clamp_min(1.0)
     limit = torch.where(tissue, HUBER_TISSUE, HUBER_OTHER)
-    error = huber(value - target, limit)
+    relative = 0.5 * relative_error(value, target, least=VOXEL_LEVEL, power=1)
+    error = torch.where(lesion, relative, huber(value - target, limit))
     coverage = coverage_loss((value - target).detach(), log_sd)
     entropy = functional.binary_cross_entropy_with_logits(logit, white, reduction="none")
     count = inside.sum().clamp_min(1.0)
     normal = tissue & ~lesion
     regions = (
-        regional_error(value - target, target, lesion & tissue, least=FEW_LESIONS * len(target))
-        + regional_error(value - target, target, normal & (white > 0.5))
-        + regional_error(value - target, target, normal & (white <= 0.5))
+        regional_error(value, target, lesion & tissue, least=FEW_LESIONS * len(target))
+        + regional_error(value, target, normal & (white > 0.5))
+        + regional_error(value, target, normal & (white <= 0.5))
     )
     return (
         (weight * error).sum() / total

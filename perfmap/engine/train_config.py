@@ -60,7 +60,8 @@ class TrainConfig(BaseModel):
     scrambled : float
         Share of training slices whose pieces change places, so that looks cannot replace reading the curves.
     balanced : bool
-        Weigh a pixel by 1/(0.5 + 0.5·reference), so that lesions of high CBV do not rule the loss; off in the paper.
+        Networks that give a map alone: weigh a pixel by 1/(0.5 + 0.5·reference), so that lesions of high CBV do not
+        rule the loss; off in the paper. The others have relative errors in lesions anyway.
     target_limit : float or None
         Reference values are clipped here in the loss; None clips nothing.
     precision : {"auto", "bf16", "fp32"}

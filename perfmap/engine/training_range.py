@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfmap.models.card import ModelCard
-from perfmap.phantom.priors.acquisition import ACQUISITION
+from perfmap.phantom.priors.acquisition import ACQUISITION, CHOICES
 from perfmap.preprocess.pipeline import Prepared
 
 _BLOOD_POOL = re.compile(r"ferumoxytol|feraheme|rienso|gadofosveset|ablavar|vasovist|iron", re.IGNORECASE)
@@ -71,7 +71,7 @@ def training_distance(prepared: Prepared, card: ModelCard) -> tuple[float, tuple
     if not card.training.data.startswith("simulated"):
         return None
     series, prior = prepared.series, ACQUISITION
-    step = prior["repetition_time"]
+    step, flips = prior["repetition_time"], CHOICES["flip_angle"].shares
     edges = [
         math.hypot(*series.affine[:3, axis])
         for axis in range(3)
@@ -83,6 +83,7 @@ def training_distance(prepared: Prepared, card: ModelCard) -> tuple[float, tuple
         ("repetition time", series.repetition_time, step.low, step.high, "s"),
         ("number of volumes", float(series.n_times), prior["n_times"].low, prior["n_times"].high, ""),
         ("field strength", series.field_strength, 1.5, 3.0, "T"),
+        ("flip angle", series.flip_angle, min(flips), max(flips), "degrees"),
         ("field of view over 128", max(scaled, default=None), *_IN_PLANE, "mm"),
     ]
     distance, outside = 0.0, []

@@ -1,11 +1,13 @@
 """What the loss of the default network sees."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from perfmap.engine.losses import correction_loss, regional_error
+from perfmap.engine.losses import LEAST_LEVEL, correction_loss, regional_error, relative_error
 
 EDGE = 32
 
@@ -14,20 +16,44 @@ def everywhere() -> Tensor:
     return torch.ones(1, EDGE, EDGE, dtype=torch.bool)
 
 
-@pytest.mark.parametrize(("level", "unit"), [(3.0, 2.0), (1.0, 1.0), (0.25, 0.4), (0.0, 0.2)])
-def test_a_common_error_is_squared_in_a_unit_that_falls_with_cbv(level: float, unit: float) -> None:
-    """The same error of a mean counts more where there is less blood, and as much above the truth as below it."""
-    for share in (0.2, -0.2):
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("least", [0.35, 0.5])
+def test_the_best_answer_to_an_uncertain_truth_is_its_mean(power: Literal[1, 2], least: float) -> None:
+    """Of all values that nrCBV may have, whatever their spread: no network gains by a guess on the low side."""
+    possible = torch.from_numpy(np.random.default_rng(0).lognormal(0.0, 0.6, 20_000))
+    answers = torch.linspace(0.5, 2.0, 301, dtype=torch.float64)
+    costs = [
+        float(relative_error(answer.expand_as(possible), possible, least=least, power=power).mean())
+        for answer in answers
+    ]
+    assert float(answers[int(np.argmin(costs))]) == pytest.approx(float(possible.mean()), abs=0.006)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_pull_on_a_prediction_is_its_error_over_its_level(power: Literal[1, 2]) -> None:
+    """Finite, and towards the truth, below zero too."""
+    predicted = torch.linspace(-3.0, 15.0, 721, dtype=torch.float64, requires_grad=True)
+    relative_error(predicted, torch.full_like(predicted, 1.5), least=0.5, power=power).sum().backward()
+    level = (0.5 + 0.5 * predicted.detach()).clamp_min(LEAST_LEVEL)
+    assert predicted.grad is not None
+    torch.testing.assert_close(predicted.grad, 2.0 * (predicted.detach() - 1.5) / level**power)
+
+
+@pytest.mark.parametrize(("level", "unit"), [(3.0, 2.3), (1.0, 1.0), (0.0, 0.35)])
+def test_a_small_common_error_is_squared_in_a_unit_that_falls_with_cbv(level: float, unit: float) -> None:
+    """The same error of a mean counts more where there is less blood, and about as much above the truth as below it."""
+    for share in (0.02, -0.02):
         target = torch.full((1, EDGE, EDGE), level)
-        error = torch.full_like(target, share * unit)
-        assert float(regional_error(error, target, everywhere())) == pytest.approx(0.04, rel=1e-4)
+        found = regional_error(target + share * unit, target, everywhere())
+        assert float(found) == pytest.approx(0.02**2, rel=0.05)
 
 
 def test_noise_of_voxels_counts_less_than_a_bias_of_the_same_size() -> None:
     torch.manual_seed(0)
     target = torch.ones(1, EDGE, EDGE)
     noise, bias = 0.3 * torch.randn(1, EDGE, EDGE), torch.full((1, EDGE, EDGE), 0.3)
-    assert regional_error(noise, target, everywhere()) < 0.1 * regional_error(bias, target, everywhere())
+    noisy, biased = (regional_error(target + error, target, everywhere()) for error in (noise, bias))
+    assert noisy < 0.1 * biased
 
 
 def test_errors_of_other_pixels_do_not_cancel_those_of_a_lesion() -> None:
@@ -36,16 +62,19 @@ def test_errors_of_other_pixels_do_not_cancel_those_of_a_lesion() -> None:
     blurred = torch.where(lesion, -0.5, 0.0)
     blurred[0, 9, 10:14] = blurred[0, 14, 10:14] = 1.0  # what the lesion lost lies beside it
     target = torch.ones(1, EDGE, EDGE)
-    assert float(regional_error(blurred, target, lesion)) == pytest.approx(0.25, rel=1e-4)
+    even = torch.full_like(target, 0.5)
+    assert float(regional_error(target + blurred, target, lesion)) == pytest.approx(
+        float(regional_error(even, target, everywhere())), rel=1e-4
+    )
 
 
 def test_few_pixels_weigh_less_and_none_weigh_nothing() -> None:
-    target, error = torch.ones(1, EDGE, EDGE), torch.full((1, EDGE, EDGE), 0.5)
+    target, found = torch.ones(1, EDGE, EDGE), torch.full((1, EDGE, EDGE), 1.5)
     lesion = torch.zeros(1, EDGE, EDGE, dtype=torch.bool)
-    assert float(regional_error(error, target, lesion, least=400.0)) == 0.0
+    assert float(regional_error(found, target, lesion, least=400.0)) == 0.0
     lesion[0, 8:16, 8:16] = True
-    few = float(regional_error(error, target, lesion, least=400.0))
-    assert 0.0 < few < float(regional_error(error, target, lesion))
+    few = float(regional_error(found, target, lesion, least=400.0))
+    assert 0.0 < few < float(regional_error(found, target, lesion))
 
 
 def total(output: Tensor, *, lesion: Tensor, weight: float = 1.0) -> Tensor:

@@ -259,6 +259,7 @@ def noisy(series: Series) -> Series:
         (noisy, "baseline_tsnr", Status.WARN),
         (lambda series: replace(series, echo_time=0.009), "echo_time_distance", Status.FAIL),
         (lambda series: replace(series, field_strength=7.0), "training_distance", Status.WARN),
+        (lambda series: replace(series, flip_angle=15.0), "training_distance", Status.WARN),
         (
             lambda series: replace(series, time_step=4.0, repetition_time=4.0),
             "training_distance",

@@ -278,6 +278,7 @@ def test_a_network_that_looks_for_white_matter_is_told_of_it_by_a_cohort_too(
     [
         (["--target", "blood"], "target 'blood' is unknown"),
         (["--arch", "voxel-unet", "--normalisation", "training-max"], "voxel-unet reads maps too"),
+        (["--arch", "voxel-unet", "--plain-mse"], "voxel-unet has a loss of its own, leave it out"),
     ],
 )
 def test_what_no_network_can_learn_is_told_before_data_are_read(
