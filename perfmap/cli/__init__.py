@@ -154,22 +154,35 @@ def _warnings_as_lines() -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception while the block runs; a forked worker just ends."""
+    """Turn SIGTERM and SIGINT into exceptions while the block runs; a forked worker just ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     owner = os.getpid()
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        error: BaseException = _Terminated() if signum == signal.SIGTERM else KeyboardInterrupt()
         if os.getpid() != owner:
-            os._exit(143)
-        raise _Terminated
+            os._exit(_outcome(error)[0])
+        if _torch_is_loading():  # an exception in there would abort the process; nothing is written yet
+            code, line = _outcome(error)
+            _logger.error(line)
+            os._exit(code)
+        raise error
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a shell has it ignored
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _torch_is_loading() -> bool:
+    module = sys.modules.get("torch")
+    return module is not None and bool(getattr(module.__spec__, "_initializing", False))
 
 
 def _drop_stdout() -> None:

@@ -28,7 +28,8 @@ def reproduce(
     verbose: Verbose = False,
     log_file: LogFile = None,
 ) -> None:
-    """Make a map again from its manifest and compare the hashes. Ends with 1 where the map differs.
+    """Make a map again from its manifest and compare the hashes. Ends with 1, as an internal error does, where the map
+    differs.
 
     Example: perfmap reproduce manifest.json
     """

@@ -70,7 +70,10 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of split, weights, order and simulator.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs at the most.")] = 60,
     minutes: Annotated[
-        float | None, typer.Option(help="Wall-clock budget; the schedule is fitted to it.")
+        float | None,
+        typer.Option(
+            help="Wall-clock budget; the schedule is fitted to it. Fitting the standard deviation comes on top."
+        ),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation loss.")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from perfmap.errors import InputError
+from perfmap.errors import InputError, PerfmapWarning
 from perfmap.io.files import atomic_output
 
 PROTOCOL = ("time_step", "repetition_time", "echo_time", "flip_angle", "field_strength")
 """Columns of numbers: s, degrees, T."""
 COLUMNS = ("case", "series", "mask", *PROTOCOL)
 _OTHER_NAMES = {"patient": "case", "name": "case", "input": "series", "path": "series"}
+_NEAR = 0.8  # of difflib: one letter or two
 
 
 def read_study_list(path: Path) -> list[dict[str, str]]:
@@ -24,8 +27,8 @@ def read_study_list(path: Path) -> list[dict[str, str]]:
     ----------
     path : Path
         CSV with a header line. Column ``series`` (or ``input``, ``path``) is wanted; ``case`` (or ``patient``,
-        ``name``), ``mask`` and the numbers of `PROTOCOL` may be there; other columns are passed over. Paths are
-        relative to the list's own folder.
+        ``name``), ``mask`` and the numbers of `PROTOCOL` may be there; other columns are passed over, with a warning
+        where one is nearly the name of a known one. Paths are relative to the list's own folder.
 
     Returns
     -------
@@ -44,9 +47,11 @@ def read_study_list(path: Path) -> list[dict[str, str]]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a CSV file in UTF-8 ({error.reason}); save it as such") from error
     try:
-        lines = list(csv.DictReader(io.StringIO(text), strict=True))
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        lines = list(reader)
     except csv.Error as error:
         raise InputError(f"{path} is not valid CSV ({error}); save it again") from error
+    _warn_of_slips(reader.fieldnames or (), path)
     entries = []
     for number, line in enumerate(lines, start=2):
         entry = _known_columns(line)
@@ -90,6 +95,20 @@ def _known_columns(line: Mapping[str | None, str | None]) -> dict[str, str]:
             if name in entry:
                 entry[name] = entry[name] or value.strip()
     return entry
+
+
+def _warn_of_slips(headings: Iterable[str], path: Path) -> None:
+    """Name each column that is passed over and looks like a slip of a known one."""
+    known = (*COLUMNS, *_OTHER_NAMES)
+    for heading in headings:
+        name = heading.strip().lower()
+        near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+        if near:
+            warnings.warn(
+                f"{path}: column '{heading}' is passed over; rename it if '{near[0]}' was meant",
+                PerfmapWarning,
+                stacklevel=2,
+            )
 
 
 def _check_number(text: str, what: str) -> None:

@@ -86,9 +86,12 @@ def resolve_timing(
 def _time_step(
     sidecar: Mapping[str, Any], *, header_step: float, header_unit: str, option: float | None
 ) -> tuple[float, tuple[str, ...]]:
-    if option is not None:
-        return _plausible(option, "--time-step", mend="give the interval between two volumes"), ()
     known = header_unit in SECONDS_PER_UNIT
+    if option is not None:
+        step = _plausible(option, "--time-step", mend="give the interval between two volumes")
+        said = {"the sidecar's RepetitionTime": sidecar.get("RepetitionTime")}
+        said |= {"the header's pixdim[4]": header_step * SECONDS_PER_UNIT[header_unit]} if known else {}
+        return step, _against(step, said)
     from_header: float | None = None
     if known:
         from_header = header_step * SECONDS_PER_UNIT[header_unit]
@@ -119,6 +122,19 @@ def _time_step(
         return from_header, ()
     note = f"pixdim[4] = {header_step:g} has no unit and is taken as seconds; check it or give --time-step"
     return from_header, (note,)
+
+
+def _against(step: float, said: Mapping[str, Any]) -> tuple[str, ...]:
+    """One sentence where a time step given by hand is that of none of those who say one."""
+    values = {
+        who: float(value)
+        for who, value in said.items()
+        if isinstance(value, int | float) and SHORTEST <= value <= LONGEST
+    }
+    if not values or any(abs(value - step) <= TOLERANCE * max(value, step) for value in values.values()):
+        return ()
+    others = " and ".join(f"{value:g} s by {who}" for who, value in values.items())
+    return (f"the time step is {step:g} s by --time-step, {others}; check which is right",)
 
 
 def _repetition_time(

@@ -110,7 +110,7 @@ class AcquisitionParameters(_Record):
 
     sequence: Sequence = "gradient-echo"
     field_strength: float = Field(default=FIELD_STRENGTHS[-1], description="T: 1.5 or 3")
-    echo_time: float = Field(default=_A["echo_time"].default, ge=0)
+    echo_time: float = Field(default=_A["echo_time"].default, ge=0, le=1)
     repetition_time: float = Field(
         default=_A["repetition_time"].default, ge=0, description="between two excitations of a slice, s"
     )

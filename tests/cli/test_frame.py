@@ -22,6 +22,7 @@ from perfmap.cli.common import EXIT_CODES, emit_json, progress, start_logging
 from perfmap.errors import ConfigError, InputError, ModelError, PerfmapError, PerfmapWarning
 from tests.studies import write_study
 
+ROOT = Path(__file__).parents[2]
 PERFMAP = [sys.executable, "-c", "from perfmap.cli import main; main()"]
 COMMANDS = typer.main.get_command(cli.app).commands
 HEAVY = {"torch", "numpy", "scipy", "nibabel", "matplotlib", "SimpleITK", "skimage", "rich"}
@@ -254,6 +255,41 @@ def test_stopped_run_says_so_and_leaves_no_half_file(
     assert err.startswith(f"perfmap: error: {word}")
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+TORCH = """
+import os, time
+print("loading", flush=True)
+try:
+    time.sleep(60)
+except BaseException:
+    os.abort()  # what the import of the real one does with an exception
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_while_torch_is_loading_it_ends_as_ever(
+    tmp_path: Path, signum: signal.Signals, code: int
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(TORCH)
+    call = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import runpy; "
+    call += "runpy.run_module('perfmap', run_name='__main__')"
+    command = [sys.executable, "-c", call, "predict", "series.nii", "-o", "map.nii"]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert err.count("\n") == 1
 
 
 def test_reader_that_goes_away_is_no_drama() -> None:

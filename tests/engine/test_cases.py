@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from perfmap.engine.cases import Protocol, as_study_list, discover, is_single
-from perfmap.errors import ConfigError, InputError
+from perfmap.errors import ConfigError, InputError, PerfmapWarning
 from perfmap.io.study_list import write_study_list
 
 
@@ -110,6 +110,16 @@ def test_a_list_that_says_no_series_or_no_time_is_refused(tmp_path: Path, text: 
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         discover(tmp_path / "list.csv")
+
+
+def test_a_column_that_looks_like_a_slip_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").touch()
+    text = "case,series,time_stp,age,mask\np1,a.nii,3.0,54,\n"
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.warns(PerfmapWarning, match="column 'time_stp' is passed over.*'time_step'") as said:
+        (case,) = discover(tmp_path / "list.csv").cases
+    assert len(said) == 1
+    assert case.protocol.time_step is None
 
 
 def test_two_cases_never_share_a_name_or_an_output(tmp_path: Path) -> None:

@@ -75,6 +75,16 @@ def test_option_wins_over_everything(option: float, step: float, sidecar: float)
     assert (timing.time_step, timing.repetition_time) == (option, 2.0)
 
 
+def test_an_option_that_nobody_else_says_is_told() -> None:
+    """It settles a contradiction without a word, and wins against both with one."""
+    assert resolve({"RepetitionTime": 1.5}, 3.0, time_step=3.0).notes == ()
+    assert resolve({"RepetitionTime": 1.5}, 3.0, time_step=1.5).notes == ()
+    assert resolve({}, 1500.0, time_step=1.5).notes == ()
+    (note,) = resolve({"RepetitionTime": 1.5}, 1.5, time_step=3.0).notes
+    assert "3 s by --time-step" in note
+    assert "1.5 s by the sidecar's RepetitionTime and 1.5 s by the header's pixdim[4]" in note
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, 1500.0])
 @pytest.mark.parametrize("name", ["time_step", "repetition_time", "echo_time"])
 def test_option_that_cannot_be_seconds_is_refused(name: str, value: float) -> None:
