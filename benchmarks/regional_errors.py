@@ -5,7 +5,8 @@
 The subjects are those that a training run with that seed is validated on; maps are in units of the true white
 matter, so that only what a network does to the series is compared. The regional error is
 `perfmap.engine.losses.regional_error`. The second table takes windows of lesions by what is read there, and says how
-far above it the truth lies on average: a map that says what is to be expected has 0 in every column.
+far above it the truth lies on average, with a standard error between subjects. What says the mean of what is possible,
+knowing where lesions are, has 0 in every column; truths above 15 count as 15.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from perfmap.preprocess.features import channel_maps, context_length
 INPUTS = default_inputs("voxel-unet")
 CONFIG = TrainConfig(name="errors", architecture="voxel-unet", inputs=INPUTS)
 Method = Callable[[Batch], Tensor]
-WINDOW, MOSTLY = 8, 0.4
+WINDOW, LEAST_SHARE = 8, 0.4
 """Edge of the windows, pixels, and the share of lesion from which one counts."""
 READ = (0.2, 0.6, 1.0, 1.5, 2.5, 4.0, 7.0, 15.0)
 """Edges of what is read in a window, nrCBV."""
@@ -75,31 +76,38 @@ def errors(method: Method, stacks: list[Stack]) -> list[float]:
 
 @torch.inference_mode()
 def lesion_windows(method: Method, stacks: list[Stack]) -> Tensor:
-    """Mean of the map and mean of the truth in windows that are mostly lesion, shape (n, 2)."""
+    """Mean of the map, mean of the truth and number of the subject, of windows with enough lesion; shape (n, 3)."""
     rows = []
-    for stack in stacks:
+    for number, stack in enumerate(stacks):
         batch = to_tensors(stack, np.arange(len(stack)), CONFIG)
         lesion = (batch.lesion & batch.tissue).float()
         planes = torch.stack([lesion, lesion * method(batch), lesion * batch.target], dim=1)
         share, read, truth = functional.avg_pool2d(
             planes, WINDOW, ceil_mode=True, divisor_override=WINDOW**2
         ).unbind(1)
-        full = share > MOSTLY
-        rows.append(torch.stack([read[full] / share[full], truth[full] / share[full]], dim=1))
+        enough = share > LEAST_SHARE
+        read, truth = read[enough] / share[enough], truth[enough] / share[enough]
+        rows.append(torch.stack([read, truth, torch.full_like(read, number)], dim=1))
     return torch.cat(rows)
 
 
-def beyond(windows: Tensor) -> list[str]:
-    """Mean of the truth over the mean of what was read, minus 1, with its standard error, by what was read."""
+def truth_above_reading(windows: Tensor) -> list[str]:
+    """Mean of the truth over the mean of what was read, minus 1, by what was read.
+
+    With the standard error of that ratio between subjects: windows of one subject err together.
+    """
     cells = []
     for low, high in itertools.pairwise(READ):
         some = windows[(windows[:, 0] >= low) & (windows[:, 0] < high)]
-        if len(some) < 3:
+        subjects = sorted(set(some[:, 2].tolist()))
+        if len(subjects) < 3:
             cells.append("–")
             continue
-        read, truth = some.mean(dim=0).tolist()
-        error = float((some[:, 1] - some[:, 0]).std()) / len(some) ** 0.5
-        cells.append(f"{100 * (truth / read - 1):+.0f} ± {100 * error / read:.0f} ({len(some)})")
+        ratio = float(some[:, 1].sum() / some[:, 0].sum())
+        rest = some[:, 1] - ratio * some[:, 0]
+        sums = torch.stack([rest[some[:, 2] == subject].sum() for subject in subjects])
+        error = float((sums**2).sum() * len(subjects) / (len(subjects) - 1)) ** 0.5 / float(some[:, 0].sum())
+        cells.append(f"{100 * (ratio - 1):+.0f} ± {100 * error:.0f}".replace("-", "−"))
     return cells
 
 
@@ -131,10 +139,10 @@ def main() -> None:
         tissue, lesions, white, other = errors(method, stacks)
         print(f"| {name} | {tissue:.3f} | {lesions:.4f} | {white:.4f} | {other:.4f} |")
     titles = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(READ)]
-    print("\n| truth above what was read, % ± SE (windows) | " + " | ".join(titles) + " |")
+    print("\n| truth above what was read, % ± SE of subjects | " + " | ".join(titles) + " |")
     print("|---" * (1 + len(titles)) + "|")
     for name in options.models:
-        print(f"| {name} | " + " | ".join(beyond(lesion_windows(methods[name], stacks))) + " |")
+        print(f"| {name} | " + " | ".join(truth_above_reading(lesion_windows(methods[name], stacks))) + " |")
 
 
 if __name__ == "__main__":

@@ -161,10 +161,10 @@ def _terminable() -> Iterator[None]:
     owner = os.getpid()
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner and signum == signal.SIGTERM:
+            os._exit(143)
         error: BaseException = _Terminated() if signum == signal.SIGTERM else KeyboardInterrupt()
-        if os.getpid() != owner:
-            os._exit(_outcome(error)[0])
-        if _torch_is_loading():  # an exception in there would abort the process; nothing is written yet
+        if _torch_is_loading():  # an exception in there would abort the process; no output is begun yet
             code, line = _outcome(error)
             _logger.error(line)
             os._exit(code)
@@ -181,6 +181,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _torch_is_loading() -> bool:
+    """Whether torch is being imported, by importlib's own mark; without that mark: never."""
     module = sys.modules.get("torch")
     return module is not None and bool(getattr(module.__spec__, "_initializing", False))
 

@@ -20,8 +20,9 @@ SD_WEIGHT, WHITE_WEIGHT, REGION_WEIGHT = 0.1, 0.3, 2.0
 REGION_EDGES = (4, 8, 16)
 """Edges of the windows whose means are compared, pixels."""
 VOXEL_LEVEL, REGION_LEVEL = 0.5, 0.35
-"""Level of nrCBV 0, of 1 in white matter, that errors are divided by: of voxels of lesions, and (twice) of regions."""
+"""Level of nrCBV 0 (that of white matter is 1), over which errors of a lesion's voxels and of regions are relative."""
 LEAST_LEVEL = 0.2
+"""Level of a prediction below which the curvature of `relative_error` no longer grows."""
 FEW_LESIONS = 50.0
 """Pixels of lesion a slice, in the mean of a batch, below which their regional means weigh less."""
 FITTED_BY: Literal["quantiles"] = "quantiles"
@@ -42,24 +43,25 @@ def huber(error: Tensor, limit: Tensor) -> Tensor:
     return torch.where(size <= limit, 0.5 * error**2, limit * (size - 0.5 * limit))
 
 
-def relative_error(predicted: Tensor, target: Tensor, *, least: float, power: Literal[1, 2]) -> Tensor:
-    """Squared error over ``level ** power``, level = least + (1 − least) · nrCBV, least on average at the mean.
+def relative_error(predicted: Tensor, target: Tensor, *, at_zero: float, power: Literal[1, 2]) -> Tensor:
+    """Divergence that is the squared error over ``level ** power`` where the error is small; the mean minimises it.
 
-    Dividing a squared error by the level of the *truth* asks for too little: where nrCBV is uncertain, the low values
-    that it may have count most. The Bregman divergence whose curvature at a prediction is ``1 / level ** power`` (1:
-    Poisson, 2: Itakura–Saito) is the same for small errors, and the mean of what is possible is its minimum (Banerjee
-    2005, doi 10.1109/TIT.2005.850145). Below a level of `LEAST_LEVEL` the curvature stays as it is there.
+    The level is at_zero + (1 − at_zero) · nrCBV. A squared error divided by the level of the *truth* asks for too
+    little: where nrCBV is uncertain, the low values that it may have count most. The Bregman divergence whose
+    curvature at a prediction is ``1 / level ** power`` (1: Poisson, 2: Itakura–Saito) is least at the mean of what is
+    possible (Banerjee 2005, doi 10.1109/TIT.2005.850145). Large errors upwards cost less than those downwards. Below a
+    level of `LEAST_LEVEL` the curvature stays as it is there.
 
     Parameters
     ----------
     predicted, target : Tensor, of the same shape
         nrCBV.
-    least : float
-        Level of nrCBV 0; that of nrCBV 1 is 1.
+    at_zero : float
+        Level of nrCBV 0, at least `LEAST_LEVEL`; that of nrCBV 1 is 1.
     power : {1, 2}
     """
-    slope = 1.0 - least
-    level, true = least + slope * predicted, least + slope * target.clamp_min(0.0)
+    slope = 1.0 - at_zero
+    level, true = at_zero + slope * predicted, at_zero + slope * target.clamp_min(0.0)
     at = level.clamp_min(LEAST_LEVEL)
     ratio = true / at
     inside = true * ratio.log() - true + at if power == 1 else ratio - ratio.log() - 1.0
@@ -68,7 +70,7 @@ def relative_error(predicted: Tensor, target: Tensor, *, least: float, power: Li
 
 
 def regional_error(predicted: Tensor, target: Tensor, where: Tensor, *, least: float = 1.0) -> Tensor:
-    """Mean square of the relative errors of regional means, over windows of several sizes.
+    """Mean relative error (`relative_error`) of regional means, over windows of several sizes.
 
     The mean of a window is compared by `relative_error`: relative where CBV is high, absolute where there is none.
     Windows count by the pixels in them that are of the kind. The error of a voxel is mostly noise, that of a mean over
@@ -92,7 +94,7 @@ def regional_error(predicted: Tensor, target: Tensor, where: Tensor, *, least: f
         )
         share, *means = pooled.unbind(1)
         mean, mean_target = (value / share.clamp_min(1e-6) for value in means)
-        errors = relative_error(mean, mean_target, least=REGION_LEVEL, power=2)
+        errors = relative_error(mean, mean_target, at_zero=REGION_LEVEL, power=2)
         total = total + (share * errors).sum() / share.sum().clamp_min(least / (edge // 2) ** 2)
     return total / len(REGION_EDGES)
 
@@ -128,9 +130,8 @@ def correction_loss(
     """Loss of a network that gives map, logarithm of the standard deviation of its error, and logit of white matter.
 
     Errors of voxels, relative in lesions, and of regional means (lesions, white matter and other tissue apart) are
-    added. The standard
-    deviation is fitted to the errors as they are (`coverage_loss`); its gradient does not reach the map, or the network
-    would give up the pixels that it finds hard.
+    added. The standard deviation is fitted to the errors as they are (`coverage_loss`); its gradient does not reach the
+    map, or the network would give up the pixels that it finds hard.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def correction_loss(
     value, log_sd, logit = output.unbind(1)
     total = weight.sum().clamp_min(1.0)
     limit = torch.where(tissue, HUBER_TISSUE, HUBER_OTHER)
-    relative = 0.5 * relative_error(value, target, least=VOXEL_LEVEL, power=1)
+    relative = 0.5 * relative_error(value, target, at_zero=VOXEL_LEVEL, power=1)
     error = torch.where(lesion, relative, huber(value - target, limit))
     coverage = coverage_loss((value - target).detach(), log_sd)
     entropy = functional.binary_cross_entropy_with_logits(logit, white, reduction="none")

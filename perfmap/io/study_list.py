@@ -17,7 +17,7 @@ PROTOCOL = ("time_step", "repetition_time", "echo_time", "flip_angle", "field_st
 """Columns of numbers: s, degrees, T."""
 COLUMNS = ("case", "series", "mask", *PROTOCOL)
 _OTHER_NAMES = {"patient": "case", "name": "case", "input": "series", "path": "series"}
-_NEAR = 0.8  # of difflib: one letter or two
+_NEAR = 0.8  # of difflib: a letter or two, or a short ending
 
 
 def read_study_list(path: Path) -> list[dict[str, str]]:
@@ -99,11 +99,12 @@ def _known_columns(line: Mapping[str | None, str | None]) -> dict[str, str]:
 
 def _warn_of_slips(headings: Iterable[str], path: Path) -> None:
     """Name each column that is passed over and looks like a slip of a known one."""
-    known = (*COLUMNS, *_OTHER_NAMES)
-    for heading in headings:
-        name = heading.strip().lower()
+    known = {name: name for name in COLUMNS} | _OTHER_NAMES
+    names = {heading: heading.strip().lower() for heading in headings}
+    there = {known[name] for name in names.values() if name in known}
+    for heading, name in names.items():
         near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
-        if near:
+        if near and known[near[0]] not in there:
             warnings.warn(
                 f"{path}: column '{heading}' is passed over; rename it if '{near[0]}' was meant",
                 PerfmapWarning,

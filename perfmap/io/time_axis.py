@@ -129,12 +129,12 @@ def _against(step: float, said: Mapping[str, Any]) -> tuple[str, ...]:
     values = {
         who: float(value)
         for who, value in said.items()
-        if isinstance(value, int | float) and SHORTEST <= value <= LONGEST
+        if isinstance(value, int | float) and not isinstance(value, bool) and SHORTEST <= value <= LONGEST
     }
     if not values or any(abs(value - step) <= TOLERANCE * max(value, step) for value in values.values()):
         return ()
     others = " and ".join(f"{value:g} s by {who}" for who, value in values.items())
-    return (f"the time step is {step:g} s by --time-step, {others}; check which is right",)
+    return (f"the time step is {step:g} s as given, {others}; check which is right",)
 
 
 def _repetition_time(

@@ -69,3 +69,12 @@ def test_refusals(
     assert len(shown.err.strip().splitlines()) == 1
     assert shown.out == ""
     assert sorted(folder.rglob("*")) == before
+
+
+def test_an_echo_time_of_more_than_a_second_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = next(folder.rglob("case.json"))
+    options = ["--replay", str(record), "--set", "echo_time=30"]
+    assert run(["simulate", str(tmp_path / "out"), *options]) == 2
+    assert "echo_time" in capsys.readouterr().err

@@ -127,3 +127,22 @@ def test_references_below_zero_weigh_like_zero() -> None:
     )
     batch = to_tensors(stack, np.array([0]), TrainConfig(name="x", architecture="unet-gru"))
     assert batch.weight.flatten().tolist() == [2.0, 2.0, 2.0, 1.0]
+
+
+def test_a_network_that_corrects_a_map_leaves_the_levels_to_its_loss() -> None:
+    """No voxel is divided by the level of its truth."""
+    inputs = default_inputs("voxel-unet")
+    target = np.array([[[0.0, 1.0], [3.0, 9.0]]], dtype=np.float16)
+    n_channels = inputs.n_times + len(channel_maps(inputs))
+    stack = Stack(
+        curves=np.zeros((1, n_channels, 2, 2), dtype=np.float16),
+        valid=np.ones(context_length(inputs), dtype=np.float32),
+        target=target,
+        coverage=np.ones_like(target),
+        tissue=np.ones(target.shape, dtype=bool),
+        lesion=np.ones(target.shape, dtype=bool),
+        white=np.zeros(target.shape, dtype=bool),
+        white_level=0.0,
+    )
+    config = TrainConfig(name="x", architecture="voxel-unet", inputs=inputs, lesion_weight=3.0)
+    assert (to_tensors(stack, np.array([0]), config).weight == 3.0).all()

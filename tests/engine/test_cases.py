@@ -114,7 +114,7 @@ def test_a_list_that_says_no_series_or_no_time_is_refused(tmp_path: Path, text: 
 
 def test_a_column_that_looks_like_a_slip_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.nii").touch()
-    text = "case,series,time_stp,age,mask\np1,a.nii,3.0,54,\n"
+    text = "patient,patient_id,series,time_stp,age,mask\np1,7,a.nii,3.0,54,\n"
     (tmp_path / "list.csv").write_text(text)
     with pytest.warns(PerfmapWarning, match="column 'time_stp' is passed over.*'time_step'") as said:
         (case,) = discover(tmp_path / "list.csv").cases

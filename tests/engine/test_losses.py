@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from perfmap.engine import losses
 from perfmap.engine.losses import LEAST_LEVEL, correction_loss, regional_error, relative_error
 
 EDGE = 32
@@ -17,13 +18,13 @@ def everywhere() -> Tensor:
 
 
 @pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("least", [0.35, 0.5])
-def test_the_best_answer_to_an_uncertain_truth_is_its_mean(power: Literal[1, 2], least: float) -> None:
+@pytest.mark.parametrize("at_zero", [0.35, 0.5])
+def test_the_best_answer_to_an_uncertain_truth_is_its_mean(power: Literal[1, 2], at_zero: float) -> None:
     """Of all values that nrCBV may have, whatever their spread: no network gains by a guess on the low side."""
     possible = torch.from_numpy(np.random.default_rng(0).lognormal(0.0, 0.6, 20_000))
     answers = torch.linspace(0.5, 2.0, 301, dtype=torch.float64)
     costs = [
-        float(relative_error(answer.expand_as(possible), possible, least=least, power=power).mean())
+        float(relative_error(answer.expand_as(possible), possible, at_zero=at_zero, power=power).mean())
         for answer in answers
     ]
     assert float(answers[int(np.argmin(costs))]) == pytest.approx(float(possible.mean()), abs=0.006)
@@ -33,7 +34,7 @@ def test_the_best_answer_to_an_uncertain_truth_is_its_mean(power: Literal[1, 2],
 def test_the_pull_on_a_prediction_is_its_error_over_its_level(power: Literal[1, 2]) -> None:
     """Finite, and towards the truth, below zero too."""
     predicted = torch.linspace(-3.0, 15.0, 721, dtype=torch.float64, requires_grad=True)
-    relative_error(predicted, torch.full_like(predicted, 1.5), least=0.5, power=power).sum().backward()
+    relative_error(predicted, torch.full_like(predicted, 1.5), at_zero=0.5, power=power).sum().backward()
     level = (0.5 + 0.5 * predicted.detach()).clamp_min(LEAST_LEVEL)
     assert predicted.grad is not None
     torch.testing.assert_close(predicted.grad, 2.0 * (predicted.detach() - 1.5) / level**power)
@@ -99,6 +100,30 @@ def test_a_bias_costs_more_than_noise_of_the_same_square_in_lesions_and_beside(i
         output[:, 0] = 1.0 + torch.where(where, error, 0.0)
         costs.append(float(total(output, lesion=lesion)))
     assert costs[0] > costs[1] + 0.1
+
+
+def test_voxels_of_lesions_pull_by_their_level_and_others_by_their_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(losses, "REGION_WEIGHT", 0.0)
+    lesion = torch.zeros(1, EDGE, EDGE, dtype=torch.bool)
+    lesion[0, :16] = True
+    output = torch.zeros(1, 3, EDGE, EDGE)
+    output[:, 0] = 3.0
+    output.requires_grad_()
+    total(output, lesion=lesion).backward()  # type: ignore[no-untyped-call]  # the truth is 1 everywhere
+    assert output.grad is not None
+    pull = output.grad[0, 0] * EDGE**2
+    torch.testing.assert_close(pull[0, 0], torch.tensor(2.0 / 2.0))  # level 0.5 + 0.5 · 3
+    torch.testing.assert_close(pull[-1, -1], torch.tensor(2.0))
+
+
+def test_a_truth_below_nothing_counts_as_none() -> None:
+    predicted, below = torch.linspace(-1.0, 5.0, 25), torch.full((25,), -0.1)
+    for power in (1, 2):
+        found = relative_error(predicted, below, at_zero=0.35, power=power)  # type: ignore[arg-type]
+        wanted = relative_error(predicted, 0 * below, at_zero=0.35, power=power)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, wanted)
 
 
 def test_the_map_learns_nothing_from_the_standard_deviation() -> None:

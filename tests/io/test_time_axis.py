@@ -80,8 +80,10 @@ def test_an_option_that_nobody_else_says_is_told() -> None:
     assert resolve({"RepetitionTime": 1.5}, 3.0, time_step=3.0).notes == ()
     assert resolve({"RepetitionTime": 1.5}, 3.0, time_step=1.5).notes == ()
     assert resolve({}, 1500.0, time_step=1.5).notes == ()
+    sidecar = {"RepetitionTime": True, "RepetitionTimeExcitation": 1.0}
+    assert resolve(sidecar, 1500.0, time_step=3.0).notes == ()
     (note,) = resolve({"RepetitionTime": 1.5}, 1.5, time_step=3.0).notes
-    assert "3 s by --time-step" in note
+    assert "3 s as given" in note
     assert "1.5 s by the sidecar's RepetitionTime and 1.5 s by the header's pixdim[4]" in note
 
 
