@@ -154,7 +154,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into exceptions while the block runs; a forked worker just ends."""
+    """Turn SIGTERM and SIGINT into exceptions while the block runs; a forked worker just ends at SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

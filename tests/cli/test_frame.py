@@ -257,6 +257,21 @@ def test_stopped_run_says_so_and_leaves_no_half_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_that_a_shell_has_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As `nohup` and background jobs of a script have it: only SIGTERM ends them."""
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + INTERRUPTED
+    command = [sys.executable, "-c", ignoring, str(tmp_path / "map.nii")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 143
+
+
 TORCH = """
 import os, time
 print("loading", flush=True)

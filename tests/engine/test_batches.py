@@ -113,18 +113,24 @@ def test_training_scrambles_the_share_that_it_is_told() -> None:
     assert torch.equal(moved.flatten().sort().values, whole.flatten())
 
 
-def test_references_below_zero_weigh_like_zero() -> None:
-    target = np.array([[[-1.5, -1.0], [0.0, 1.0]]], dtype=np.float16)
-    stack = Stack(
-        curves=np.zeros((1, 20, 2, 2), dtype=np.float16),
-        valid=np.ones(20, dtype=np.float32),
-        target=target,
-        coverage=np.ones_like(target),
-        tissue=np.ones(target.shape, dtype=bool),
-        lesion=np.zeros(target.shape, dtype=bool),
-        white=np.zeros(target.shape, dtype=bool),
+def stack_of(target: list[list[float]], *, n_channels: int, n_context: int, is_lesion: bool) -> Stack:
+    """One slice of tissue."""
+    image = np.array([target], dtype=np.float16)
+    everywhere, nowhere = np.ones(image.shape, dtype=bool), np.zeros(image.shape, dtype=bool)
+    return Stack(
+        curves=np.zeros((1, n_channels, *image.shape[1:]), dtype=np.float16),
+        valid=np.ones(n_context, dtype=np.float32),
+        target=image,
+        coverage=np.ones_like(image),
+        tissue=everywhere,
+        lesion=everywhere if is_lesion else nowhere,
+        white=nowhere,
         white_level=0.0,
     )
+
+
+def test_references_below_zero_weigh_like_zero() -> None:
+    stack = stack_of([[-1.5, -1.0], [0.0, 1.0]], n_channels=20, n_context=20, is_lesion=False)
     batch = to_tensors(stack, np.array([0]), TrainConfig(name="x", architecture="unet-gru"))
     assert batch.weight.flatten().tolist() == [2.0, 2.0, 2.0, 1.0]
 
@@ -132,17 +138,7 @@ def test_references_below_zero_weigh_like_zero() -> None:
 def test_a_network_that_corrects_a_map_leaves_the_levels_to_its_loss() -> None:
     """No voxel is divided by the level of its truth."""
     inputs = default_inputs("voxel-unet")
-    target = np.array([[[0.0, 1.0], [3.0, 9.0]]], dtype=np.float16)
-    n_channels = inputs.n_times + len(channel_maps(inputs))
-    stack = Stack(
-        curves=np.zeros((1, n_channels, 2, 2), dtype=np.float16),
-        valid=np.ones(context_length(inputs), dtype=np.float32),
-        target=target,
-        coverage=np.ones_like(target),
-        tissue=np.ones(target.shape, dtype=bool),
-        lesion=np.ones(target.shape, dtype=bool),
-        white=np.zeros(target.shape, dtype=bool),
-        white_level=0.0,
-    )
+    n_channels, n_context = inputs.n_times + len(channel_maps(inputs)), context_length(inputs)
+    stack = stack_of([[0.0, 1.0], [3.0, 9.0]], n_channels=n_channels, n_context=n_context, is_lesion=True)
     config = TrainConfig(name="x", architecture="voxel-unet", inputs=inputs, lesion_weight=3.0)
     assert (to_tensors(stack, np.array([0]), config).weight == 3.0).all()
